@@ -1,0 +1,64 @@
+"""The check of sources without a load: every record read, mapped and fitted, and none written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from bulkload.chunks import DEFAULT_CHUNK, Mapper, Watch, unwatched
+from bulkload.columns import Column
+from bulkload.job import Input
+from bulkload.memory import Find, MemoryLoad
+from bulkload.passes import Passes, plan_of, spooled, unhurried_collector
+from bulkload.plan import AnyRelation, Plan
+from bulkload.rejects import Rejects
+from bulkload.report import Report, TableReport
+from bulkload.tables import Key
+
+Columns = Mapping[str, Mapping[str, Column]]
+"""The columns of each table, by table and name."""
+
+
+def check(
+    inputs: Sequence[Input],
+    columns: Columns,
+    *,
+    chunk: int = DEFAULT_CHUNK,
+    rejects: Rejects | None = None,
+    find: Find | None = None,
+    watch: Watch = unwatched,
+) -> Report:
+    """Read, map and fit all records as `bulkload.run` would; the report counts the rows that would come of them.
+
+    `columns` are those of the tables (`bulkload.columns.of_ddl`, or a server's). `find` looks up what only a database
+    would know.
+
+    Raises SourceError, and RecordError or RejectsError for rejects beyond the limit of `rejects`.
+    """
+    report = Report()
+    with unhurried_collector(), spooled(inputs) as sources:
+        census = _Census(plan_of(inputs), columns, find, report)
+        mapper = Mapper(census, columns, census.find_id, rejects if rejects is not None else Rejects(), report)
+        Passes(sources, mapper, report, chunk=chunk, watch=watch).run(census.count)
+    return report
+
+
+class _Census(MemoryLoad):
+    """Counts rows instead of keeping them, and remembers the keys of those that have one."""
+
+    def __init__(self, plan: Plan, columns: Columns, find: Find | None, report: Report) -> None:
+        super().__init__(plan, columns)
+        self.find_elsewhere = find
+        self._tables = report.tables
+        self._tables.update((relation.name, TableReport()) for relation in plan)
+        self._keys: dict[AnyRelation, set[Key]] = {relation: set() for relation in plan if relation.conflict}
+
+    def count(self) -> None:
+        """Count the rows of the chunk, and forget them. Raises FitError."""
+        self.check()
+        for relation, batch in self.batches.items():
+            if relation.conflict is None:
+                self._tables[relation.name].inserted += len(batch)
+            else:
+                self._keys[relation].update(batch.keyed)
+                self._tables[relation.name].inserted = len(self._keys[relation])
+        self.clear()

@@ -1,0 +1,165 @@
+"""The chunk: a slice of a source, whose records are mapped, checked and written together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import islice
+
+import attrs
+
+from bulkload.columns import Column
+from bulkload.errors import BulkloadError, FitError, RecordError
+from bulkload.formats import Slice
+from bulkload.job import Input, Skip
+from bulkload.memory import Find, MemoryLoad
+from bulkload.path import path_of
+from bulkload.rejects import Rejects
+from bulkload.report import Report, SourceReport
+from bulkload.sink import Buffers
+
+DEFAULT_CHUNK = 5000
+"""Records of a chunk: some 130,000 rows of the items database, and 20 MB in memory."""
+
+
+@attrs.frozen
+class Progress:
+    """How far a run is, told after every chunk."""
+
+    source: str
+    """The name of the source that is being read."""
+    bytes_read: int
+    """Of its size on disk."""
+    records: int
+    """Loaded from it so far."""
+
+
+Watch = Callable[[Progress], None]
+
+
+def unwatched(_progress: Progress) -> None:
+    """Nobody watches."""
+
+
+class Mapper:
+    """Maps the records of an input's source, a chunk at a time, into the buffers of a load.
+
+    `columns` are those of each table, by which a record with a value that does not fit is told from the others; `find`
+    answers its mapping's lookups meanwhile.
+    """
+
+    def __init__(
+        self, load: Buffers, columns: Mapping[str, Mapping[str, Column]], find: Find, rejects: Rejects, report: Report
+    ) -> None:
+        self._load = load
+        self._columns = columns
+        self._find = find
+        self._rejects = rejects
+        self._report = report
+
+    def run(  # noqa: PLR0913 - what a pass over a source consists of
+        self,
+        each: Input,
+        counts: SourceReport,
+        size: int,
+        write: Callable[[], None],
+        watch: Watch,
+        counted: Callable[[int], bool],
+        on_reject: Callable[[int], None],
+    ) -> None:
+        """Map the records whose positions are `counted`, and write them, `size` at a time.
+
+        `write` takes the rows from the buffers, or raises FitError and has written nothing: then the records to blame
+        are rejected, and the others of the chunk are mapped again.
+        """
+        with each.source.open() as reader:
+            lists = each.job.read.split(reader, each.source.name)
+            pieces = (piece for pieces in lists for piece in pieces if counted(piece.position))
+            while True:
+                with self._report.phase("read"):
+                    chunk = _Chunk(each, list(islice(pieces, size)))
+                if not chunk.pieces:
+                    return
+                self._write(chunk, write)
+                for number in chunk.rejected:
+                    on_reject(chunk.pieces[number].position)
+                counts.rejected += len(chunk.rejected)
+                counts.skipped += len(chunk.skipped)
+                counts.loaded += len(chunk.pieces) - len(chunk.rejected) - len(chunk.skipped)
+                watch(Progress(each.source.name, reader.position, counts.loaded))
+
+    def _write(self, chunk: _Chunk, write: Callable[[], None]) -> None:
+        while True:
+            with self._report.phase("map"):
+                self._map(chunk)
+            try:
+                write()
+            except FitError as error:
+                with self._report.phase("map"):
+                    self._reject_misfits(chunk, error)
+            else:
+                return
+
+    def _map(self, chunk: _Chunk) -> None:
+        """Map all records but those set aside, until no more of them turn out to be."""
+        add, decode = chunk.each.job.add, chunk.each.job.read.decode
+        again = True
+        while again:
+            self._load.discard()
+            again = False
+            for number, piece in enumerate(chunk.pieces):
+                if number in chunk.rejected or number in chunk.skipped:
+                    continue
+                try:
+                    add(self._load, decode(piece))
+                except Skip:
+                    chunk.skipped.add(number)
+                except RecordError as error:
+                    self._reject(chunk, number, error)
+                    again = True
+                except BulkloadError:
+                    raise
+                except Exception as error:  # noqa: BLE001 - the user's code: what it raises is about this record
+                    self._reject(chunk, number, RecordError(f"the mapping failed: {_named(error)}"), cause=error)
+                    again = True
+
+    def _reject_misfits(self, chunk: _Chunk, error: FitError) -> None:
+        """Reject each record of which a value does not fit, found by mapping them one by one."""
+        job = chunk.each.job
+        alone = MemoryLoad(job.plan, self._columns)
+        alone.find_elsewhere = self._find
+        before = len(chunk.rejected)
+        for number, piece in enumerate(chunk.pieces):
+            if number in chunk.rejected or number in chunk.skipped:
+                continue
+            alone.discard()
+            document = job.read.decode(piece)
+            job.add(alone, document)
+            try:
+                alone.check()
+            except FitError as misfit:
+                self._reject(chunk, number, misfit, path_of(document, misfit.value))
+        if len(chunk.rejected) == before:
+            raise error
+
+    def _reject(
+        self, chunk: _Chunk, number: int, error: RecordError, path: str = "", cause: Exception | None = None
+    ) -> None:
+        piece, read = chunk.pieces[number], chunk.each.job.read
+        placed = error.at(chunk.each.source.name, read.label(piece), path)
+        placed.__cause__ = cause or error
+        chunk.rejected.add(number)
+        self._rejects.put(read, piece, placed)
+
+
+@attrs.define
+class _Chunk:
+    """What becomes of the records of a chunk, by their place in it."""
+
+    each: Input
+    pieces: list[Slice]
+    rejected: set[int] = attrs.field(factory=set)
+    skipped: set[int] = attrs.field(factory=set)
+
+
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

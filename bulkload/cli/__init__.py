@@ -1,0 +1,58 @@
+"""The command line: a thin layer of flags and messages over the library.
+
+Results go to standard output, log lines and errors to standard error. Exit codes: 0 all of it is in; 1 failed;
+2 the command line is wrong; 3 done, some records rejected; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from types import FrameType
+
+from bulkload.cli import output
+from bulkload.cli.arguments import parse
+from bulkload.errors import BulkloadError, UsageError, one_line
+
+FAILED = 1
+USAGE = 2
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit code. The command line itself being wrong, argparse exits with 2."""
+    options = parse(sys.argv[1:] if arguments is None else arguments)
+    output.start_logging(options)
+    # What a service manager sends is an interruption like any other: transactions roll back, servers stop.
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code = int(options.command(options))
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        code = _fail("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read our output has gone. What is done is done, and there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = FAILED
+    except UsageError as error:
+        code = _fail(str(error), USAGE, verbose=options.verbose)
+    except BulkloadError as error:
+        code = _fail(str(error), FAILED, verbose=options.verbose)
+    except Exception as error:  # noqa: BLE001 - the last line before the user, who gets a message either way
+        text = one_line(f"internal error: {type(error).__name__}: {error}")
+        code = _fail(f"{text} (-v shows where; please report it)", FAILED, verbose=options.verbose)
+    return code
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _fail(message: str, code: int, *, verbose: bool = False) -> int:
+    if verbose:
+        traceback.print_exc()
+    output.complain(message)
+    return code

@@ -1,0 +1,204 @@
+"""The commands and their flags."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bulkload.chunks import DEFAULT_CHUNK
+from bulkload.cli import commands
+from bulkload.errors import UsageError
+
+_EPILOG = """\
+The server is named by --dsn, else by the variable DATABASE_URL, else by libpq's own PG* variables and service files.
+Where none of these is set, an embedded PostgreSQL is used, whose data stays in .bulkload/ under the working directory.
+A password belongs into DATABASE_URL, PGPASSWORD or ~/.pgpass rather than --dsn, which other users can see in the list
+of processes.
+
+exit codes: 0 all of it is in; 1 failed, and the database is as before, or the message says what is in;
+2 the command line is wrong; 3 done, some records rejected; 130 interrupted, cleaned up like 1.
+"""
+
+
+class Options(argparse.Namespace):
+    """What was given on the command line. A command sees only the options that it has."""
+
+    command: Callable[[Options], int]
+    dsn: str | None
+    schema: str
+    optimized: bool
+    ultra: bool
+    clear: bool
+    yes: bool
+    batch_size: int
+    max_rejects: int
+    rejects: Path | None
+    items_file: str | None
+    nanos_file: str | None
+    perks_file: str | None
+    symbiants_file: str | None
+    items: int
+    nanos: int | None
+    perks: int | None
+    symbiants: int | None
+    seed: int
+    out: Path
+    progress: str
+    log_format: str
+    verbose: bool
+    quiet: bool
+
+
+def parse(arguments: Sequence[str]) -> Options:
+    """The options of a command line; exits with 2 where it is wrong."""
+    parser = _parser()
+    options = parser.parse_args(arguments, Options())
+    try:
+        commands.refuse_contradictions(options)
+    except UsageError as error:
+        parser.error(str(error))
+    return options
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="bulkload",
+        description="Load a lot of nested data into PostgreSQL.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    found = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+
+    demo = _add(found, "demo", commands.demo, "the main job, whole, with nothing set up: generate, import, check")
+    demo.add_argument(
+        "--items", type=_count, default=20_000, metavar="N", help="items to generate (default %(default)s)"
+    )
+    _add_server(demo)
+
+    generate = _add(found, "generate", commands.generate, "write a set of source files of any size")
+    generate.add_argument("--out", type=Path, required=True, metavar="DIR", help="the directory to write them to")
+    generate.add_argument("--items", type=_count, default=20_000, metavar="N", help="items (default %(default)s)")
+    for name in ("nanos", "perks", "symbiants"):
+        generate.add_argument(f"--{name}", type=_count, metavar="N", help=f"{name} (default: in proportion)")
+    generate.add_argument(
+        "--seed", type=int, default=1, metavar="S", help="the same seed gives the same bytes (default %(default)s)"
+    )
+
+    create = _add(found, "create-schema", commands.create_schema, "create the items database's tables and indexes")
+    _add_server(create)
+    _add_schema(create)
+
+    validate = _add(
+        found, "validate", commands.validate, "read the files whole and say what an import would make of them"
+    )
+    _add_files(validate, "items", "nanos", "perks", "symbiants")
+    _add_rejects(validate)
+    _add_batch_size(validate)
+
+    for name, files, what in (
+        ("import-items", ("items", "perks"), "import items, and perks where they are given"),
+        ("import-nanos", ("nanos",), "import nanos"),
+        ("import-symbiants", ("symbiants",), "import which boss drops which symbiant"),
+        ("import-all", ("items", "nanos", "perks", "symbiants"), "import all files that are given, in one run"),
+    ):
+        command = _add(found, name, commands.import_files, what)
+        _add_files(command, *files)
+        _add_server(command)
+        _add_schema(command)
+        _add_modes(command)
+        _add_batch_size(command)
+        _add_rejects(command)
+        command.add_argument(
+            "--max-rejects",
+            type=_count,
+            default=0,
+            metavar="N",
+            help="how many rejected records are let through (default %(default)s: the first one ends the run)",
+        )
+    return parser
+
+
+def _add(
+    found: argparse._SubParsersAction[argparse.ArgumentParser],  # noqa: SLF001 - it has no public name
+    name: str,
+    command: Callable[[Options], int],
+    what: str,
+) -> argparse.ArgumentParser:
+    parser = found.add_parser(
+        name,
+        help=what,
+        description=what[0].upper() + what[1:] + ".",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=command)
+    shown = parser.add_argument_group("what is shown")
+    shown.add_argument(
+        "--progress", choices=("auto", "always", "never"), default="auto", help="a progress bar (auto: on a terminal)"
+    )
+    shown.add_argument("--log-format", choices=("text", "json"), default="text", help="the form of the log lines")
+    shown.add_argument("-v", "--verbose", action="store_true", help="more log lines, and tracebacks")
+    shown.add_argument("-q", "--quiet", action="store_true", help="no log lines but warnings")
+    return parser
+
+
+def _add_server(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dsn", metavar="DSN", help="the server: a connection string or URI (see below)")
+
+
+def _add_schema(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--schema", default="public", metavar="NAME", help="where the tables are (default %(default)s)")
+
+
+def _add_files(parser: argparse.ArgumentParser, *names: str) -> None:
+    group = parser.add_argument_group(
+        "files", "~ and $VARS are expanded, gzip and zstd are read as they are, - is standard input"
+    )
+    required = len(names) == 1 or names[0] == "items" and "nanos" not in names
+    for name in names:
+        group.add_argument(f"--{name}-file", metavar="FILE", help=f"the {name}", required=required and name == names[0])
+
+
+def _add_modes(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "mode", "without a flag: INSERT, a transaction a batch, nothing dropped; the files are checked before it begins"
+    )
+    group.add_argument("--optimized", action="store_true", help="COPY, one transaction for the whole run")
+    group.add_argument(
+        "--ultra", action="store_true", help="parallel and not atomic; needs --optimized and --clear; not there yet"
+    )
+    group.add_argument("--yes", action="store_true", help="answers what --ultra asks")
+    group.add_argument(
+        "--clear", action="store_true", help="first empty the tables that are filled, and those that refer to them"
+    )
+
+
+def _add_batch_size(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--batch-size",
+        type=_at_least_one,
+        default=DEFAULT_CHUNK,
+        metavar="N",
+        help="records that are mapped and written together (default %(default)s)",
+    )
+
+
+def _add_rejects(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--rejects", type=Path, metavar="FILE", help="where rejected records go, as JSON Lines with their reasons"
+    )
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return number
+
+
+def _at_least_one(text: str) -> int:
+    number = _count(text)
+    if number == 0:
+        raise argparse.ArgumentTypeError("it must be 1 at least")
+    return number

@@ -1,0 +1,184 @@
+"""The commands: each takes its options and returns its exit code."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bulkload import gamedb
+from bulkload.census import check
+from bulkload.chunks import DEFAULT_CHUNK
+from bulkload.cli import output
+from bulkload.cli.servers import connection
+from bulkload.errors import BulkloadError, UsageError
+from bulkload.job import Input, Job
+from bulkload.load import Mode
+from bulkload.rejects import Rejects
+from bulkload.report import Report
+from bulkload.runner import run
+from bulkload.server import Connection
+from bulkload.source import STANDARD_INPUT, Source
+
+if TYPE_CHECKING:
+    from bulkload.cli.arguments import Options
+
+DONE = 0
+SOME_REJECTED = 3
+
+DEMO_SCHEMA = "bulkload_demo"
+"""The demo's own, so that it never touches anybody's tables."""
+
+# In this order: perks and symbiants refer to items by their AOIDs.
+_JOBS: dict[str, Job[Any]] = {
+    "items_file": gamedb.ITEMS_JOB,
+    "nanos_file": gamedb.NANOS_JOB,
+    "perks_file": gamedb.PERKS_JOB,
+    "symbiants_file": gamedb.SYMBIANTS_JOB,
+}
+
+
+def refuse_contradictions(options: Options) -> None:
+    """Raises UsageError for flags that do not go together."""
+    paths = [path for name in _JOBS if (path := getattr(options, name, None)) is not None]
+    if hasattr(options, "symbiants_file") and not paths:
+        raise UsageError("no file is named; there are " + ", ".join(f"--{n.replace('_', '-')}" for n in _JOBS))
+    if paths.count(STANDARD_INPUT) > 1:
+        raise UsageError("standard input can be one of the files only")
+    if getattr(options, "ultra", False) and not (options.optimized and options.clear):
+        raise UsageError("--ultra needs --optimized and --clear")
+
+
+def demo(options: Options) -> int:
+    """Generate a set, import it into a schema of its own, check the content, tell what was done."""
+    with connection(options) as opened, tempfile.TemporaryDirectory(prefix="bulkload-demo-") as directory:
+        begin = time.perf_counter()
+        files = gamedb.generate(Path(directory), gamedb.Sizes.of(options.items))
+        output.tell(f"generated {options.items:,} items with nanos, perks and symbiants in {_since(begin)}")
+        paths = {
+            "items_file": files.items,
+            "nanos_file": files.nanos,
+            "perks_file": files.perks,
+            "symbiants_file": files.symbiants,
+        }
+        inputs = [Input(_JOBS[name], Source(str(path))) for name, path in paths.items()]
+        report = _run(options, opened, inputs, schema=DEMO_SCHEMA, mode=Mode.OPTIMIZED, clear=True)
+        output.show_report(report)
+        begin = time.perf_counter()
+        expected = gamedb.expected(files.items, files.nanos, files.perks, files.symbiants)
+        found = gamedb.differences(expected, gamedb.actual(opened, DEMO_SCHEMA))
+        if found:
+            raise BulkloadError(f"the content differs from an independent reading of the files: {'; '.join(found)}")
+        records = sum(source.read for source in report.sources)
+        output.tell(
+            f"{records:,} records became {report.rows:,} rows in {report.seconds:.1f} s "
+            f"({report.rows / report.seconds:,.0f} rows/s), in one transaction"
+        )
+        output.tell(f"checked in {_since(begin)}: the content equals an independent reading of the files")
+        output.tell(f"the tables are in the schema {DEMO_SCHEMA}")
+    return DONE
+
+
+def generate(options: Options) -> int:
+    """Write the files of a set."""
+    sizes = gamedb.Sizes.of(options.items, options.nanos, options.perks, options.symbiants)
+    files = gamedb.generate(options.out, sizes, options.seed)
+    for path in (files.items, files.nanos, files.perks, files.symbiants):
+        output.tell(f"{path}: {path.stat().st_size:,} bytes")
+    return DONE
+
+
+def create_schema(options: Options) -> int:
+    """Create the tables, where there are none."""
+    with connection(options) as opened:
+        created = gamedb.create_schema(opened, options.schema)
+    what = "created" if created else "nothing to do: they are there already"
+    output.tell(f"tables in the schema {options.schema}: {what}")
+    return DONE
+
+
+def validate(options: Options) -> int:
+    """Check the files without a database."""
+    inputs = _inputs(options)
+    # Who has no items at hand wants to know of the rest of the line, not that its item is unknown.
+    find = None if options.items_file or options.nanos_file else (lambda _lookup, _values: 1)
+    with (
+        Rejects(options.rejects, most=sys.maxsize) as rejects,
+        output.progress(options, [each.source for each in inputs]) as watch,
+    ):
+        report = check(inputs, gamedb.columns(), chunk=options.batch_size, rejects=rejects, find=find, watch=watch)
+    output.show_report(report, would=True)
+    return _tell_rejects(rejects, report)
+
+
+def import_files(options: Options) -> int:
+    """Import the files."""
+    inputs = _inputs(options)
+    if options.ultra:
+        _refuse_ultra(options)
+    for each in inputs:
+        if each.source.path != STANDARD_INPUT:
+            # Before a server is asked for anything: a wrong path is found at once.
+            with each.source.open():
+                pass
+    mode = Mode.OPTIMIZED if options.optimized else Mode.STANDARD
+    with Rejects(options.rejects, most=options.max_rejects) as rejects, connection(options) as opened:
+        report = _run(options, opened, inputs, schema=options.schema, mode=mode, clear=options.clear, rejects=rejects)
+    output.show_report(report)
+    return _tell_rejects(rejects, report)
+
+
+def _run(
+    options: Options,
+    connection: Connection,
+    inputs: list[Input],
+    *,
+    schema: str,
+    mode: Mode,
+    clear: bool,
+    rejects: Rejects | None = None,
+) -> Report:
+    with output.progress(options, [each.source for each in inputs]) as watch:
+        return run(
+            connection,
+            inputs,
+            schema=schema,
+            mode=mode,
+            clear=clear,
+            chunk=getattr(options, "batch_size", DEFAULT_CHUNK),
+            rejects=rejects,
+            prepare=lambda opened: gamedb.create_schema(opened, schema),
+            finish=lambda opened: gamedb.refresh_views(opened, schema),
+            watch=watch,
+        )
+
+
+def _inputs(options: Options) -> list[Input]:
+    paths = {name: getattr(options, name, None) for name in _JOBS}
+    return [Input(_JOBS[name], Source.of(path)) for name, path in paths.items() if path is not None]
+
+
+def _refuse_ultra(options: Options) -> None:
+    if not options.yes:
+        if not sys.stdin.isatty():
+            raise UsageError("--ultra asks for a yes, and there is no terminal to ask on; --yes answers it")
+        output.tell("--ultra is not atomic: a crash leaves some of the rows in, and readers see the tables half full.")
+        if input("Type yes to go on: ").strip() != "yes":
+            raise UsageError("not confirmed; nothing was done")
+    raise UsageError("--ultra is not there yet; --optimized without it loads the same in one transaction")
+
+
+def _tell_rejects(rejects: Rejects, report: Report) -> int:
+    if not report.rejected:
+        return DONE
+    for error in rejects.errors:
+        output.tell(f"rejected: {error}")
+    if report.rejected > len(rejects.errors):
+        output.tell(f"and {report.rejected - len(rejects.errors):,} more")
+    return SOME_REJECTED
+
+
+def _since(begin: float) -> str:
+    return f"{time.perf_counter() - begin:.1f} s"

@@ -1,0 +1,139 @@
+"""What a person or a script is shown: log lines, a progress bar, the account of a load."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from bulkload import chunks
+from bulkload.source import Source
+
+if TYPE_CHECKING:
+    from bulkload.cli.arguments import Options
+    from bulkload.report import Report
+
+logger = logging.getLogger("bulkload")
+
+# Where the output is no terminal, rich would fold tables at 80 columns.
+_PLAIN_WIDTH = 120
+
+
+class _JsonLines(logging.Formatter):
+    """A log line as one JSON object."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        time = dt.datetime.fromtimestamp(record.created, dt.UTC).isoformat(timespec="milliseconds")
+        return json.dumps({"time": time, "level": record.levelname.lower(), "message": record.getMessage()})
+
+
+def start_logging(options: Options) -> None:
+    """Log lines of this package to standard error, in the form asked for."""
+    handler = logging.StreamHandler(sys.stderr)
+    if options.log_format == "json":
+        handler.setFormatter(_JsonLines())
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logger.handlers[:] = [handler]
+    logger.propagate = False
+    logger.setLevel(logging.DEBUG if options.verbose else logging.WARNING if options.quiet else logging.INFO)
+
+
+def complain(message: str) -> None:
+    """Why a command failed, on standard error."""
+    logger.error("bulkload: %s", message)
+
+
+def tell(message: str) -> None:
+    """A line of a command's result, on standard output."""
+    print(message, flush=True)  # noqa: T201 - this is where output is printed
+
+
+@contextmanager
+def progress(options: Options, sources: Sequence[Source]) -> Iterator[chunks.Watch]:
+    """A bar a source while it is read, on standard error; nothing where that is no terminal."""
+    console = Console(stderr=True)
+    shown = options.progress == "always" or (options.progress == "auto" and console.is_terminal and not options.quiet)
+    if not shown:
+        yield chunks.unwatched
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        tasks: dict[str, TaskID] = {}
+        sizes = {source.name: source.size for source in sources}
+
+        def watch(progress: chunks.Progress) -> None:
+            task = tasks.get(progress.source)
+            if task is None:
+                task = tasks[progress.source] = bar.add_task(progress.source, total=sizes.get(progress.source))
+            bar.update(task, completed=progress.bytes_read)
+
+        yield watch
+
+
+def show_report(report: Report, *, would: bool = False) -> None:
+    """The account of a load, as tables: records a source, rows a table, seconds a phase."""
+    console = Console() if sys.stdout.isatty() else Console(width=_PLAIN_WIDTH)
+    console.print(_sources(report))
+    console.print(_tables(report, would=would))
+    if not would:
+        console.print(_phases(report))
+
+
+def _sources(report: Report) -> Table:
+    table = _table("source", "read", "loaded", "skipped", "superseded", "rejected")
+    for source in report.sources:
+        counts = (source.read, source.loaded, source.skipped, source.superseded, source.rejected)
+        table.add_row(source.name, *(f"{count:,}" for count in counts))
+    return table
+
+
+def _tables(report: Report, *, would: bool) -> Table:
+    if would:
+        table = _table("table", "rows")
+        for name, rows in report.tables.items():
+            table.add_row(name, f"{rows.inserted:,}")
+        table.add_section()
+        table.add_row("all", f"{report.rows:,}")
+        return table
+    table = _table("table", "inserted", "updated", "unchanged", "deleted", "seconds", "rows/s")
+    for name, rows in report.tables.items():
+        counts = (rows.inserted, rows.updated, rows.unchanged, rows.deleted)
+        rate = f"{(rows.inserted + rows.updated) / rows.seconds:,.0f}" if rows.seconds > 0 else ""
+        table.add_row(name, *(f"{count:,}" for count in counts), f"{rows.seconds:.2f}", rate)
+    table.add_section()
+    every = report.tables.values()
+    sums = (
+        sum(t.inserted for t in every),
+        sum(t.updated for t in every),
+        sum(t.unchanged for t in every),
+        sum(t.deleted for t in every),
+    )
+    rate = f"{report.rows / report.seconds:,.0f}" if report.seconds > 0 else ""
+    table.add_row("all, the whole run", *(f"{count:,}" for count in sums), f"{report.seconds:.2f}", rate)
+    return table
+
+
+def _phases(report: Report) -> Table:
+    table = _table("phase", "seconds", "share")
+    for name, seconds in report.phases.items():
+        share = f"{seconds / report.seconds:.0%}" if report.seconds > 0 else ""
+        table.add_row(name, f"{seconds:.2f}", share)
+    table.add_section()
+    table.add_row("total", f"{report.seconds:.2f}", "")
+    return table
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(first, title_justify="left", header_style="bold")
+    for name in others:
+        table.add_column(name, justify="right")
+    return table

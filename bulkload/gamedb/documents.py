@@ -1,0 +1,106 @@
+"""The documents of items.json and nanos.json: their shape as it is in the files, for msgspec to decode and check.
+
+Keys that are not stored (DBType, Version, UNK1, Sounds) are left out, and passed over.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Stat(msgspec.Struct, rename="pascal", gc=False):
+    """A statistic with its value."""
+
+    stat: int
+    raw_value: int
+
+
+class Criterion(msgspec.Struct, rename="pascal", gc=False):
+    """An element of a condition."""
+
+    value1: int
+    value2: int
+    operator: int
+
+
+class AttackDefense(msgspec.Struct, rename="pascal"):
+    """What a weapon attacks and defends with."""
+
+    attack: list[Stat] | None = None
+    defense: list[Stat] | None = None
+
+
+class AnimationMesh(msgspec.Struct, rename="pascal"):
+    """How an item moves and looks."""
+
+    animation: Stat | None = None
+    mesh: Stat | None = None
+
+
+class Action(msgspec.Struct, rename="pascal"):
+    """What can be done with an item."""
+
+    action: int
+    criteria: list[Criterion] | None = None
+
+
+class ActionData(msgspec.Struct, rename="pascal"):
+    """The actions of an item."""
+
+    actions: list[Action] | None = None
+
+
+class Spell(msgspec.Struct, rename="pascal"):
+    """The keys that every spell has; the further ones differ by SpellID."""
+
+    target: int | None = None
+    tick_count: int | None = None
+    tick_interval: int | None = None
+    spell_id: int | None = msgspec.field(default=None, name="SpellID")
+    spell_format: str | None = None
+    criteria: list[Criterion] | None = None
+
+
+class SpellData(msgspec.Struct, rename="pascal"):
+    """The spells that an event sets off, each as its JSON text: it is decoded twice, for its fixed keys and its others."""
+
+    event: int
+    items: list[msgspec.Raw] | None = None
+
+
+class Hash(msgspec.Struct, rename="pascal"):
+    """The hash of a shop."""
+
+    text: str
+
+
+class ShopHash(msgspec.Struct, rename="pascal"):
+    """What a shop may sell."""
+
+    hash: Hash
+    min_level: int | None = None
+    max_level: int | None = None
+    base_amount: int | None = None
+    regen_amount: int | None = None
+    regen_interval: int | None = None
+    spawn_chance: int | None = None
+
+
+class ShopHashData(msgspec.Struct, rename="pascal"):
+    """What shops may sell of an item."""
+
+    items: list[ShopHash] | None = None
+
+
+class Item(msgspec.Struct, rename="pascal"):
+    """A record of items.json or nanos.json."""
+
+    aoid: int = msgspec.field(name="AOID")
+    name: str | None = None
+    description: str | None = None
+    stat_values: list[Stat] | None = None
+    attack_defense_data: AttackDefense | None = None
+    animation_mesh: AnimationMesh | None = None
+    action_data: ActionData | None = None
+    spell_data: list[SpellData] | None = None
+    shop_hash_data: ShopHashData | None = None

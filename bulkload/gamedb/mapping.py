@@ -1,0 +1,159 @@
+"""The mapping of an item's or a nano's document to rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from bulkload import Id, RecordError, Sink
+from bulkload.gamedb import documents, tables
+from bulkload.gamedb.tables import (
+    Action,
+    ActionCriterion,
+    AnimationMesh,
+    AttackDefense,
+    AttackDefenseStat,
+    Criterion,
+    Item,
+    ItemShopHash,
+    ItemSpellData,
+    ItemStat,
+    ShopHash,
+    Spell,
+    SpellCriterion,
+    SpellData,
+    SpellDataSpell,
+    StatValue,
+)
+
+_QUALITY_LEVEL = 54
+_ITEM_CLASS = 76
+
+_fixed_keys = msgspec.json.Decoder(documents.Spell)
+_all_keys = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_FIXED_KEYS = tuple(documents.Spell.__struct_encode_fields__)
+
+
+def add_item(sink: Sink, document: documents.Item) -> None:
+    """The rows of a record of items.json."""
+    _add(sink, document, is_nano=False)
+
+
+def add_nano(sink: Sink, document: documents.Item) -> None:
+    """The rows of a record of nanos.json. Stat 54 means something else there: a nano's quality level is 1."""
+    _add(sink, document, is_nano=True)
+
+
+def _add(sink: Sink, document: documents.Item, *, is_nano: bool) -> None:
+    stats = document.stat_values or ()
+    last = {stat.stat: stat.raw_value for stat in stats}
+    item = sink.add(
+        tables.ITEMS,
+        Item(
+            aoid=document.aoid,
+            name=document.name or "",
+            ql=1 if is_nano else last.get(_QUALITY_LEVEL) or 1,
+            description=document.description or "",
+            item_class=last.get(_ITEM_CLASS, 0),
+            is_nano=is_nano,
+            atkdef_id=_add_attack_defense(sink, document.attack_defense_data),
+            animation_mesh_id=_add_animation_mesh(sink, document.animation_mesh),
+        ),
+    )
+    sink.extend(tables.ITEM_STATS, [ItemStat(item, value) for value in _stat_values(sink, stats)])
+    if document.action_data is not None:
+        _add_actions(sink, item, document.action_data.actions or ())
+    for number, data in enumerate(document.spell_data or ()):
+        _add_spell_data(sink, item, data, number)
+    if document.shop_hash_data is not None:
+        for shop_hash in document.shop_hash_data.items or ():
+            sink.add(tables.ITEM_SHOP_HASHES, ItemShopHash(item, sink.add(tables.SHOP_HASHES, _shop_hash(shop_hash))))
+
+
+def _stat_values(sink: Sink, stats: Iterable[documents.Stat]) -> Iterable[Id[StatValue]]:
+    """The distinct statistics: the same one can stand twice in a record."""
+    add, relation = sink.add, tables.STAT_VALUES
+    return dict.fromkeys([add(relation, StatValue(stat.stat, stat.raw_value)) for stat in stats])
+
+
+def _criterion(sink: Sink, criterion: documents.Criterion) -> Id[Criterion]:
+    return sink.add(tables.CRITERIA, Criterion(criterion.value1, criterion.value2, criterion.operator))
+
+
+def _add_attack_defense(sink: Sink, data: documents.AttackDefense | None) -> Id[AttackDefense] | None:
+    if data is None:
+        return None
+    row = sink.add(tables.ATTACK_DEFENSE, AttackDefense())
+    for relation, stats in ((tables.ATTACK_STATS, data.attack), (tables.DEFENSE_STATS, data.defense)):
+        sink.extend(relation, [AttackDefenseStat(row, value) for value in _stat_values(sink, stats or ())])
+    return row
+
+
+def _add_animation_mesh(sink: Sink, data: documents.AnimationMesh | None) -> Id[AnimationMesh] | None:
+    if data is None:
+        return None
+    animation, mesh = (
+        None if stat is None else sink.add(tables.STAT_VALUES, StatValue(stat.stat, stat.raw_value))
+        for stat in (data.animation, data.mesh)
+    )
+    return sink.add(tables.ANIMATION_MESH, AnimationMesh(animation, mesh))
+
+
+def _add_actions(sink: Sink, item: Id[Item], actions: Iterable[documents.Action]) -> None:
+    for data in actions:
+        action = sink.add(tables.ACTIONS, Action(data.action, item))
+        # The criteria are an expression in postfix order: none is left out because it was there before.
+        sink.extend(
+            tables.ACTION_CRITERIA,
+            [
+                ActionCriterion(action, _criterion(sink, criterion), order)
+                for order, criterion in enumerate(data.criteria or ())
+            ],
+        )
+
+
+def _add_spell_data(sink: Sink, item: Id[Item], data: documents.SpellData, number: int) -> None:
+    row = sink.add(tables.SPELL_DATA, SpellData(data.event))
+    sink.add(tables.ITEM_SPELL_DATA, ItemSpellData(item, row))
+    for place, raw in enumerate(data.items or ()):
+        spell, params = _read_spell(raw, f"SpellData[{number}].Items[{place}]")
+        spell_id = sink.add(
+            tables.SPELLS,
+            Spell(
+                spell.target,
+                spell.tick_count,
+                spell.tick_interval,
+                spell.spell_id,
+                spell.spell_format,
+                params,
+            ),
+        )
+        sink.add(tables.SPELL_DATA_SPELLS, SpellDataSpell(row, spell_id))
+        criteria = dict.fromkeys([_criterion(sink, criterion) for criterion in spell.criteria or ()])
+        sink.extend(tables.SPELL_CRITERIA, [SpellCriterion(spell_id, criterion) for criterion in criteria])
+
+
+def _read_spell(raw: msgspec.Raw, path: str) -> tuple[documents.Spell, msgspec.Raw]:
+    """A spell's fixed keys, and the JSON object of all others, their values as they stand in the file."""
+    try:
+        spell = _fixed_keys.decode(raw)
+        params = _all_keys.decode(raw)
+    except msgspec.ValidationError as error:
+        reason, _, place = str(error).partition(" - at `$")
+        raise RecordError(reason.replace("`", ""), path=path + place.rstrip("`")) from error
+    for key in _FIXED_KEYS:
+        params.pop(key, None)
+    return spell, msgspec.Raw(msgspec.json.encode(params))
+
+
+def _shop_hash(data: documents.ShopHash) -> ShopHash:
+    return ShopHash(
+        data.hash.text,
+        data.min_level,
+        data.max_level,
+        data.base_amount,
+        data.regen_amount,
+        data.regen_interval,
+        data.spawn_chance,
+    )

@@ -1,0 +1,182 @@
+"""perks.json: a table in JSON, `{"columns": [names], "values": [[one value a column], …]}`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import attrs
+import msgspec
+
+from bulkload import Reader, RecordError, Sink, Skip, Slice, SourceError
+from bulkload.gamedb.tables import ITEMS_BY_KIND, PERKS, Perk
+
+# Perks are read as a whole: a few thousand of them are some hundred kilobytes. A file beyond this is something else.
+_LARGEST_FILE = 256 * 1024 * 1024
+
+_PROFESSIONS = {
+    "soldier": 1, "martialartist": 2, "engineer": 3, "fixer": 4, "agent": 5, "adventurer": 6, "trader": 7,
+    "bureaucrat": 8, "enforcer": 9, "doctor": 10, "nanotechnician": 11, "metaphysicist": 12, "keeper": 14, "shade": 15,
+}  # fmt: skip
+_BREEDS = {"solitus": 1, "opifex": 2, "nanomage": 3, "atrox": 4}
+_TYPES = frozenset({"SL", "AI", "LE"})
+_COLUMNS = ("aoid", "name", "counter", "type", "professions", "breeds", "level", "aiTitle")
+_MOST_COUNTER = 10
+
+
+@attrs.frozen
+class PerkDocument:
+    """A perk, its names turned into ids."""
+
+    aoid: int
+    name: str
+    counter: int
+    type: str
+    professions: tuple[int, ...]
+    breeds: tuple[int, ...]
+    level: int
+    ai_title: int
+
+
+class _File(msgspec.Struct):
+    columns: list[str]
+    values: list[msgspec.Raw]
+
+
+class PerkRecords:
+    """Splits perks.json into its rows, each an object by column, and reads them."""
+
+    def split(self, reader: Reader, name: str) -> Iterator[list[Slice]]:
+        """All rows at once. Raises SourceError where the file is not of this shape."""
+        data = bytearray()
+        while block := reader.read(1 << 20):
+            data += block
+            if len(data) > _LARGEST_FILE:
+                raise SourceError(f"{name}: a file of perks is not larger than {_LARGEST_FILE} bytes")
+        try:
+            file = msgspec.json.decode(bytes(data), type=_File)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise SourceError(f"{name}: not a file of perks: {error}") from error
+        missing = [column for column in _COLUMNS if column not in file.columns]
+        if missing:
+            raise SourceError(f"{name}: the columns {', '.join(missing)} are missing")
+        if len(set(file.columns)) < len(file.columns):
+            raise SourceError(f"{name}: a column is there twice: {', '.join(file.columns)}")
+        yield [_slice(number, file.columns, row) for number, row in enumerate(file.values, 1)]
+
+    def decode(self, piece: Slice) -> PerkDocument:
+        """The perk. Raises RecordError."""
+        row = _decode(piece.data)
+        if not isinstance(row, dict):
+            raise RecordError("the row has another number of values than there are columns")
+        return PerkDocument(
+            aoid=_int(row, "aoid"),
+            name=_text(row, "name"),
+            counter=_counter(row),
+            type=_type(row),
+            professions=_ids(row, "professions", _PROFESSIONS),
+            breeds=_ids(row, "breeds", _BREEDS),
+            level=_int(row, "level", missing=0),
+            ai_title=_int(row, "aiTitle", missing=0),
+        )
+
+    def identify(self, piece: Slice) -> None:  # noqa: ARG002 - perks are told apart in the database alone
+        """None."""
+
+    def label(self, piece: Slice) -> str:
+        """As in `perk 17 (AOID 210372)`."""
+        try:
+            row = _decode(piece.data)
+        except RecordError:
+            row = None
+        aoid = row.get("aoid") if isinstance(row, dict) else None
+        return f"perk {piece.position}" + (f" (AOID {aoid})" if isinstance(aoid, int) else "")
+
+    def as_json(self, piece: Slice) -> bytes:
+        """The row, as an object by column."""
+        return piece.data
+
+
+def add_perk(sink: Sink, document: PerkDocument) -> None:
+    """The row of a perk; none where its AOID is not that of an imported item."""
+    item = sink.find(ITEMS_BY_KIND, document.aoid, False)  # noqa: FBT003 - the value of a column
+    if item is None:
+        raise Skip
+    sink.add(
+        PERKS,
+        Perk(
+            item_id=item,
+            name=document.name,
+            perk_series=document.name,
+            counter=document.counter,
+            type=document.type,
+            level_required=document.level,
+            ai_level_required=document.ai_title,
+            professions=document.professions,
+            breeds=document.breeds,
+        ),
+    )
+
+
+def _slice(number: int, columns: list[str], row: msgspec.Raw) -> Slice:
+    try:
+        values = msgspec.json.decode(row, type=list[msgspec.Raw])
+    except msgspec.ValidationError:
+        return Slice(number, bytes(row))
+    if len(values) != len(columns):
+        return Slice(number, bytes(row))
+    return Slice(number, msgspec.json.encode(dict(zip(columns, values, strict=True))))
+
+
+def _decode(data: bytes) -> object:
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise RecordError(f"not JSON: {error}") from error
+
+
+def _int(row: Mapping[str, object], column: str, missing: int | None = None) -> int:
+    value = row[column]
+    if value is None and missing is not None:
+        return missing
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        try:
+            return int(value)
+        except ValueError:
+            pass
+    raise RecordError(f"{value!r} is not an integer", path=column)
+
+
+def _text(row: Mapping[str, object], column: str) -> str:
+    value = row[column]
+    if not isinstance(value, str):
+        raise RecordError(f"{value!r} is not text", path=column)
+    return value
+
+
+def _counter(row: Mapping[str, object]) -> int:
+    counter = _int(row, "counter")
+    if not 1 <= counter <= _MOST_COUNTER:
+        raise RecordError(f"{counter} is not from 1 to {_MOST_COUNTER}", path="counter")
+    return counter
+
+
+def _type(row: Mapping[str, object]) -> str:
+    kind = _text(row, "type").upper()
+    if kind not in _TYPES:
+        raise RecordError(f"{row['type']!r} is none of {', '.join(sorted(_TYPES))}", path="type")
+    return kind
+
+
+def _ids(row: Mapping[str, object], column: str, known: Mapping[str, int]) -> tuple[int, ...]:
+    names = row[column]
+    if not isinstance(names, list):
+        raise RecordError(f"{names!r} is not a list of names", path=column)
+    ids: list[int] = []
+    for place, name in enumerate(names):
+        found = known.get(name.lower().replace(" ", "").replace("-", "")) if isinstance(name, str) else None
+        if found is None:
+            raise RecordError(f"{name!r} is not known", path=f"{column}[{place}]")
+        ids.append(found)
+    return tuple(ids)

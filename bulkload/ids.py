@@ -1,0 +1,77 @@
+"""Ids before rows: blocks of values from the sequences that the tables' own id columns draw from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain, count
+
+from psycopg.types.numeric import Int8
+
+from bulkload import statements
+from bulkload.catalog import Target
+from bulkload.errors import SchemaError
+from bulkload.server import Connection, refused
+from bulkload.plan import AnyEntity
+
+_SQL = statements.load("load")
+
+# A block starts small, so that a small load burns few values, and doubles up to this. At the largest, one round trip
+# in 16384 rows is below 1 % of a load's time even over a line of 20 ms.
+_FIRST_BLOCK = 256
+_LARGEST_BLOCK = 16384
+
+
+class StandIn(int):
+    """Stands for an id that the server has yet to tell. Equal to itself alone: a sequence may give the same number."""
+
+    __slots__ = ()
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+
+def stand_ins() -> Iterator[StandIn]:
+    """Stand-ins, as many as are wanted."""
+    return map(StandIn, count(-1, -1))
+
+
+class Sequence:
+    """The ids of one entity: an endless iterator over `nextval`, a block a round trip.
+
+    The values are drawn by the server one by one, so INCREMENT, CACHE and other sessions that draw from the sequence
+    are honoured; what a load leaves over is never handed out again. Raises ServerError where the sequence is used up.
+    """
+
+    def __init__(self, connection: Connection, target: Target, entity: AnyEntity) -> None:
+        sequence = target.columns[entity.id_column].sequence
+        if sequence is None:
+            raise SchemaError(f"{target}.{entity.id_column} draws from no sequence, which ids are taken from")
+        self._connection = connection
+        self._name = sequence
+        self._table = str(target)
+        self._next_block = _FIRST_BLOCK
+        with refused(f"reading the increment of {sequence}"):
+            row = connection.execute(_SQL["sequence_increment"].text, {"sequence": sequence}).fetchone()
+        self._increment = row[0] if row is not None and isinstance(row[0], int) else 1
+
+    def __iter__(self) -> Iterator[int]:
+        # iter() with a sentinel that no block equals: blocks for ever, and every step of it outside the interpreter.
+        return chain.from_iterable(iter(self._block, None))
+
+    def _block(self) -> Iterable[int]:
+        count = self._next_block
+        self._next_block = min(2 * count, _LARGEST_BLOCK)
+        return self.take(count)
+
+    def take(self, count: int) -> Iterable[int]:
+        """A block of `count` ids."""
+        parameters = {"sequence": self._name, "count": count, "increment": Int8(self._increment)}
+        with refused(f"taking {count} ids for {self._table} from {self._name}"):
+            row = self._connection.execute(_SQL["take_ids"].text, parameters).fetchone()
+        if row is None:
+            raise SchemaError(f"{self._name} gave no ids")
+        first, last, scattered = row
+        if isinstance(scattered, list):
+            return scattered
+        assert isinstance(first, int)
+        assert isinstance(last, int)
+        return range(first, last + 1, abs(self._increment))

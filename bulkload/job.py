@@ -1,0 +1,45 @@
+"""A job: how the records of one kind of source become rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import attrs
+
+from bulkload.formats import Format
+from bulkload.plan import AnyEntity, Plan
+from bulkload.sink import Sink
+from bulkload.source import Source
+
+D = TypeVar("D")
+
+
+class Skip(Exception):  # noqa: N818 - it is no error
+    """Raised by a mapping for a record that rightly has no row, before it adds any."""
+
+
+@attrs.frozen
+class Job(Generic[D]):
+    """How to load the records of one kind of source.
+
+    `add` is a pure translation of a document into rows: it may run again for the same document, and in any process.
+    It raises RecordError for a document that it cannot translate, and Skip for one that has no row.
+    """
+
+    name: str
+    plan: Plan
+    read: Format[D]
+    """How the source is split into records, and a record is read."""
+    add: Callable[[Sink, D], object]
+    identity: AnyEntity | None = attrs.field(default=None, kw_only=True)
+    """The entity that each record is a version of, by the key that `read` finds in it: of several versions in a run,
+    whichever of its sources they are in, only the last one that can go in is mapped."""
+
+
+@attrs.frozen
+class Input:
+    """A source, and the job that loads it."""
+
+    job: Job[Any]
+    source: Source

@@ -1,0 +1,400 @@
+"""The load: the one object with state. It takes rows as a `Sink` and writes them, a batch at a time."""
+
+from __future__ import annotations
+
+import enum
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from operator import attrgetter
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import IsolationLevel, sql
+from psycopg.pq import TransactionStatus
+
+from bulkload import catalog, ids, statements
+from bulkload.catalog import Target
+from bulkload.columns import Column
+from bulkload.encode import Encoder
+from bulkload.errors import UsageError
+from bulkload.merge import Finder, Merge, read_keys
+from bulkload.ownership import Ownership
+from bulkload.plan import AnyEntity, AnyLookup, AnyRelation, Plan
+from bulkload.records import Id
+from bulkload.report import Report, TableReport
+from bulkload.server import Connection, refused
+from bulkload.sink import Batch, Buffers
+from bulkload.stream import CopyWriter, InsertWriter, Writer, adapt
+from bulkload.tables import Entity, Keep, Key, Lookup, Replace, Table
+
+logger = logging.getLogger("bulkload")
+
+R = TypeVar("R")
+
+_SQL = statements.load("load")
+
+# Rows after which a load flushes by itself: some 10 MB in memory, and larger batches are no faster.
+_BATCH_ROWS = 50_000
+
+# How often keys that other sessions insert at the same time are looked up again before that is called a fault.
+_MOST_ROUNDS = 5
+
+
+class Mode(enum.Enum):
+    """How rows reach the server, and what is one transaction."""
+
+    STANDARD = "standard"
+    """INSERT, and a transaction a batch: what an earlier batch brought stays when a later one fails."""
+    OPTIMIZED = "optimized"
+    """COPY, and one transaction for the whole load: all of it or nothing. Tables with a conflict rule admit no other
+    writer until it ends; readers see the old rows."""
+
+
+class Load(Buffers):
+    """Rows on their way to the server; made by `start`.
+
+    Rows wait in memory until there are `batch_rows` of them (None: until `flush`). Parents are written first.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        plan: Plan,
+        targets: Mapping[AnyRelation, Target],
+        *,
+        mode: Mode,
+        report: Report,
+        batch_rows: int | None,
+    ) -> None:
+        self.connection = connection
+        self.targets = targets
+        self.mode = mode
+        self.report = report
+        self._writer: Writer[Any] = CopyWriter() if mode is Mode.OPTIMIZED else InsertWriter()
+        self._encoders = {relation: Encoder(relation.name, _written(relation, targets[relation])) for relation in plan}
+        self._merges = {
+            relation: Merge(connection, relation, targets[relation], self._encoders[relation])
+            for relation in plan
+            if relation.conflict is not None
+        }
+        self._sequences = {
+            relation: ids.Sequence(connection, targets[relation], relation)
+            for relation in plan
+            if isinstance(relation, Entity)
+        }
+        existing = self._read_existing(plan) if mode is Mode.OPTIMIZED else {}
+        self._complete = frozenset(existing)
+        """The entities all of whose keys are known, because they were read and nobody else can add to them."""
+        self._aliases: dict[AnyEntity, dict[ids.StandIn, int]] = {}
+        """What the stand-ins that `add` handed out turned out to stand for."""
+        self._finders: dict[AnyLookup, Finder] = {}
+        self._ownership = Ownership(connection, plan, targets, report)
+        self._analyzed = False
+        for relation in plan:
+            report.tables.setdefault(relation.name, TableReport())
+        super().__init__(plan, self._new_ids)
+        for entity, keys in existing.items():
+            self.known[entity].update(keys)
+        self._batch_rows = self._room = batch_rows
+        if batch_rows is not None:
+            self._adders = {relation: self._counted(add) for relation, add in self._adders.items()}
+
+    def extend(self, relation: Table[R], records: Iterable[R], /) -> None:
+        """Add many rows of a table at once."""
+        super().extend(relation, records)
+        if self._batch_rows is not None and len(self) >= self._batch_rows:
+            self.flush()
+
+    def find(self, lookup: Lookup[R], /, *values: object) -> Id[R] | None:
+        """The id of the row with these values in the lookup's columns; see `Sink.find`."""
+        found = self.find_id(lookup, values)
+        return None if found is None else Id[R](found)
+
+    def find_id(self, lookup: AnyLookup, values: tuple[object, ...]) -> int | None:
+        """What `find` finds, as a bare number."""
+        finder = self._finders.get(lookup)
+        if finder is None:
+            with self.report.phase("read existing rows"):
+                finder = self._finders[lookup] = Finder(self.connection, lookup, self.targets[lookup.entity])
+        return finder.find(values)
+
+    def flush(self) -> None:
+        """Write the rows that wait.
+
+        Raises FitError for a value that does not fit its column, before anything of the batch is sent; ServerError
+        for what the server refuses, which ends the load.
+        """
+        if not len(self):
+            return
+        with self.report.phase("encode"):
+            payloads = {relation: self._encode(batch) for relation, batch in self.batches.items() if len(batch)}
+        with self._transaction():
+            for relation, batch in self.batches.items():
+                if not len(batch):
+                    continue
+                begin = time.perf_counter()
+                with self.report.phase("write rows" if relation.conflict is None else "write keyed rows"):
+                    self._write(batch, payloads[relation])
+                self.report.tables[relation.name].seconds += time.perf_counter() - begin
+        self._analyzed = False
+        for lookup in list(self._finders):
+            if lookup.entity in self.batches and len(self.batches[lookup.entity]):
+                del self._finders[lookup]
+        self.clear()
+        self._room = self._batch_rows
+
+    def repeated(self, relation: AnyRelation, key: Key) -> None:
+        """The first version is written, so that the next batch can replace it."""
+        if self._batch_rows is None:
+            super().repeated(relation, key)
+        self.flush()
+
+    def analyze(self) -> None:
+        """Gather statistics of the tables that got rows, unless no row came since."""
+        if self._analyzed:
+            return
+        self._analyzed = True
+        with self.report.phase("analyze"), refused("ANALYZE"):
+            for relation in self.plan:
+                if self.report.tables[relation.name].inserted:
+                    self.connection.execute(_SQL["analyze"].format(target=self.targets[relation].identifier))
+
+    def _transaction(self) -> AbstractContextManager[object]:
+        return nullcontext() if self.mode is Mode.OPTIMIZED else transaction(self.connection)
+
+    def _counted(self, add: Any) -> Any:
+        def counted(record: Any) -> Any:
+            result = add(record)
+            self._room = (self._room or 0) - 1
+            if self._room <= 0:
+                self.flush()
+            return result
+
+        return counted
+
+    def _new_ids(self, entity: AnyEntity) -> Iterator[int]:
+        # The key of a row may turn out to exist: a value of the sequence is drawn only for those that do not.
+        if entity.conflict is not None and entity not in self._complete:
+            return ids.stand_ins()
+        return iter(self._sequences[entity])
+
+    def _read_existing(self, plan: Plan) -> dict[AnyEntity, dict[Key, int]]:
+        keyed = [relation for relation in plan if relation.conflict is not None]
+        if not keyed:
+            return {}
+        with self.report.phase("read existing rows"):
+            # In the order of their oids, so that no two loads wait for each other crosswise.
+            targets = sorted((self.targets[relation] for relation in keyed), key=lambda target: target.oid)
+            statement = _SQL["lock_for_keys"].format(targets=sql.SQL(", ").join(t.identifier for t in targets))
+            with refused(f"locking {', '.join(map(str, targets))} against other writers"):
+                self.connection.execute(statement)
+            existing: dict[AnyEntity, dict[Key, int]] = {}
+            for relation in keyed:
+                if isinstance(relation, Entity):
+                    keys = read_keys(self.connection, self.targets[relation], relation.id_column, relation.key)
+                    if keys is not None:
+                        existing[relation] = keys
+        rows = sum(map(len, existing.values()))
+        logger.info("existing rows read: %d", rows, extra={"rows": rows})
+        return existing
+
+    def _values(self, relation: AnyRelation, records: list[Any], row_ids: list[int]) -> list[list[object]]:
+        """The columns of these rows, ids first for an entity, stand-ins replaced by what they stand for."""
+        values: list[list[object]] = [list(row_ids)] if isinstance(relation, Entity) else []
+        values += [list(map(attrgetter(name), records)) for name in relation.columns]
+        offset = len(values) - len(relation.columns)
+        for reference in self.plan.references[relation]:
+            aliases = self._aliases.get(reference.entity)
+            if aliases:
+                place = offset + relation.columns.index(reference.column)
+                values[place] = [
+                    aliases.get(value, value) if isinstance(value, ids.StandIn) else value for value in values[place]
+                ]
+        return values
+
+    def _encode(self, batch: Batch[Any]) -> Any:
+        """The payload to send; for rows with a key, which may exist, this is but the check that they fit."""
+        relation, encoder = batch.relation, self._encoders[batch.relation]
+        if relation.conflict is None:
+            return self._writer.encode(encoder, self._values(relation, batch.records, batch.ids))
+        records = list(batch.keyed.values())
+        row_ids = [self.known[relation][key] for key in batch.keyed] if isinstance(relation, Entity) else []
+        values = self._values(relation, records, row_ids)
+        encoder.refuse_nulls(relation.key, values)
+        return self._writer.encode(encoder, values)
+
+    def _write(self, batch: Batch[Any], payload: Any) -> None:
+        relation = batch.relation
+        renamed = any(self._aliases.get(reference.entity) for reference in self.plan.references[relation])
+        if relation.conflict is None:
+            if renamed:
+                payload = self._encode(batch)
+            self._send(relation, payload)
+        elif relation in self._complete and len(batch.fresh) == len(batch.keyed) and not renamed:
+            self._send(relation, payload)
+        else:
+            self._merge(batch)
+
+    def _send(self, relation: AnyRelation, payload: Any) -> None:
+        sent = self._writer.send(self.connection, self.targets[relation], self._encoders[relation], payload)
+        self.report.tables[relation.name].inserted += sent
+
+    def _merge(self, batch: Batch[Any]) -> None:
+        """Write rows whose keys may exist: find those that do, insert the others, treat the former by their rule."""
+        relation, merge = batch.relation, self._merges[batch.relation]
+        entity = relation if isinstance(relation, Entity) else None
+        keys, records = list(batch.keyed), list(batch.keyed.values())
+        row_ids = [self.known[entity][key] for key in keys] if entity is not None else []
+        if entity is not None and entity in self._complete:
+            existing = {row: row_ids[row] for row, key in enumerate(keys) if key not in batch.fresh}
+            self._insert(relation, records, row_ids, [row for row in range(len(keys)) if row not in existing])
+        else:
+            existing = self._match_and_insert(relation, merge, records, row_ids)
+        if entity is not None:
+            for row, key in enumerate(keys):
+                handed_out = self.known[entity][key]
+                if isinstance(handed_out, ids.StandIn):
+                    self._aliases.setdefault(entity, {})[handed_out] = self.known[entity][key] = row_ids[row]
+        self._treat_existing(relation, records, row_ids, sorted(existing))
+
+    def _match_and_insert(
+        self, relation: AnyRelation, merge: Merge, records: list[Any], row_ids: list[int]
+    ) -> dict[int, int]:
+        """Fills `row_ids` with the ids that hold; returns the rows that existed."""
+        if self.mode is Mode.STANDARD and not merge.has_arbiter:
+            # Nothing but a lock keeps others from inserting the same key: there is no unique index on it.
+            target = self.targets[relation]
+            with refused(f"locking {target} against other writers"):
+                self.connection.execute(_SQL["lock_for_keys"].format(targets=target.identifier))
+        existing: dict[int, int] = {}
+        for _ in range(_MOST_ROUNDS):
+            existing = merge.match(self._values(relation, records, row_ids))
+            new = [row for row in range(len(records)) if row not in existing]
+            if isinstance(relation, Entity):
+                for row, identifier in existing.items():
+                    row_ids[row] = identifier
+                for row, identifier in zip(new, self._sequences[relation].take(len(new)) if new else (), strict=True):
+                    row_ids[row] = identifier
+            if self._insert(relation, records, row_ids, new):
+                return existing
+        raise UsageError(f"{self.targets[relation]}: other sessions keep inserting and deleting the same keys")
+
+    def _insert(self, relation: AnyRelation, records: list[Any], row_ids: list[int], rows: list[int]) -> bool:
+        """Insert these rows; False where another session inserted some of their keys meanwhile."""
+        if not rows:
+            return True
+        some_ids = [row_ids[row] for row in rows] if row_ids else []
+        values = self._values(relation, [records[row] for row in rows], some_ids)
+        if self.mode is Mode.OPTIMIZED:
+            self._send(relation, self._writer.encode(self._encoders[relation], values))
+            return True
+        inserted = self._merges[relation].insert(values)
+        self.report.tables[relation.name].inserted += inserted
+        return inserted == len(rows)
+
+    def _treat_existing(self, relation: AnyRelation, records: list[Any], row_ids: list[int], rows: list[int]) -> None:
+        if not rows:
+            return
+        table = self.report.tables[relation.name]
+        if isinstance(relation.conflict, Keep):
+            table.unchanged += len(rows)
+            return
+        some_ids = [row_ids[row] for row in rows] if row_ids else []
+        values = self._values(relation, [records[row] for row in rows], some_ids)
+        parts = []
+        if isinstance(relation.conflict, Replace) and isinstance(relation, Entity):
+            parts = self._ownership.parts(relation, some_ids)
+            self._ownership.delete_children(relation, some_ids)
+        updated = self._merges[relation].update(values)
+        table.updated += updated
+        table.unchanged += len(rows) - updated
+        self._ownership.delete_parts(parts)
+
+
+def _written(relation: AnyRelation, target: Target) -> list[Column]:
+    names = (relation.id_column, *relation.columns) if isinstance(relation, Entity) else relation.columns
+    return [target.columns[name] for name in names]
+
+
+@contextmanager
+def start(
+    connection: Connection,
+    plan: Plan,
+    *,
+    schema: str = "public",
+    mode: Mode = Mode.OPTIMIZED,
+    clear: bool = False,
+    batch_rows: int | None = _BATCH_ROWS,
+    prepare: Callable[[Connection], object] | None = None,
+    report: Report | None = None,
+) -> Iterator[Load]:
+    """A load into the plan's tables of a schema; what was added is in the database when the block ends.
+
+    With `clear`, the tables are emptied first, those that refer to them included, seeded ones not. In
+    `Mode.OPTIMIZED` all of that is one transaction (a savepoint, where the caller is in a transaction already): an
+    exception inside the block, or a crash, leaves the database as it was.
+
+    `prepare` is called first, inside the transaction where there is one: it creates what is missing. The account is
+    kept in `report`, of which `Load.report` has one anyway.
+
+    Raises SchemaError where the database is not what the plan says, ServerError for what the server refuses.
+    """
+    report = report if report is not None else Report()
+    adapt(connection)
+    whole: AbstractContextManager[object] = transaction(connection) if mode is Mode.OPTIMIZED else nullcontext()
+    begin = time.perf_counter()
+    with _committing(report, whole):
+        if prepare is not None:
+            prepare(connection)
+        with refused("reading the catalog"):
+            targets = catalog.describe(connection, plan.described, schema)
+        if clear:
+            clear_tables(connection, plan, targets, report)
+        load = Load(connection, plan, targets, mode=mode, report=report, batch_rows=batch_rows)
+        yield load
+        load.flush()
+        load.analyze()
+    report.seconds = time.perf_counter() - begin
+
+
+@contextmanager
+def _committing(report: Report, whole: AbstractContextManager[object]) -> Iterator[None]:
+    """The block inside the transaction, with the time that the commit takes told apart."""
+    with refused("COMMIT"):
+        with whole:
+            yield
+            begin = time.perf_counter()
+        report.phases["commit"] = time.perf_counter() - begin
+
+
+@contextmanager
+def transaction(connection: Connection) -> Iterator[None]:
+    """A transaction that sees what others commit while it runs, whatever the session's default; or a savepoint."""
+    idle = connection.info.transaction_status == TransactionStatus.IDLE
+    before = connection.isolation_level
+    if idle:
+        connection.isolation_level = IsolationLevel.READ_COMMITTED
+    try:
+        with connection.transaction():
+            yield
+    finally:
+        if idle and not connection.closed and connection.info.transaction_status == TransactionStatus.IDLE:
+            connection.isolation_level = before
+
+
+def clear_tables(connection: Connection, plan: Plan, targets: Mapping[AnyRelation, Target], report: Report) -> None:
+    """Empty the plan's tables, but for seeded ones, and all tables that refer to them."""
+    with report.phase("clear"), refused("TRUNCATE"):
+        tables = catalog.referring_tables(connection, [targets[relation] for relation in plan if not relation.seeded])
+        kept = {targets[relation].oid for relation in plan if relation.seeded}
+        for table in tables:
+            if table.relation in kept:
+                raise UsageError(f"clearing would empty {table.schema}.{table.name}, which the schema seeds")
+        if tables:
+            with transaction(connection):
+                targets_list = sql.SQL(", ").join(table.identifier for table in tables)
+                connection.execute(_SQL["truncate"].format(targets=targets_list))
+        report.cleared = [f"{table.schema}.{table.name}" for table in tables]
+    logger.info("cleared: %s", ", ".join(report.cleared), extra={"tables": report.cleared})

@@ -1,0 +1,106 @@
+"""A load without a database: for the tests of a mapping, and for checking records before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import count
+from operator import attrgetter
+from typing import Any, TypeVar, cast
+
+from bulkload.columns import Column
+from bulkload.encode import Encoder
+from bulkload.errors import SchemaError
+from bulkload.plan import AnyLookup, AnyRelation, Plan
+from bulkload.records import Id
+from bulkload.sink import Batch, Buffers
+from bulkload.tables import Entity, Key, Lookup, Relation, key_getter
+
+R = TypeVar("R")
+
+Find = Callable[[AnyLookup, tuple[object, ...]], int | None]
+
+
+class MemoryLoad(Buffers):
+    """A sink that keeps its rows in memory. Ids count from 1 for each entity.
+
+        load = MemoryLoad(PLAN)
+        add_item(load, document)
+        assert load.rows(ITEM_STATS) == [ItemStat(Id(1), Id(1))]
+
+    With `columns` (of `bulkload.columns.of_ddl`, or a server's), `check` refuses what would not fit them.
+    """
+
+    def __init__(self, plan: Plan, columns: Mapping[str, Mapping[str, Column]] | None = None) -> None:
+        super().__init__(plan, lambda _entity: count(1))
+        self.find_elsewhere: Find | None = None
+        """Where to look for a row that was not added here."""
+        self._encoders = {
+            relation: _encoder(relation, columns[relation.name])
+            for relation in plan
+            if columns is not None and relation.name in columns and relation.columns
+        }
+        self._index: dict[AnyLookup, dict[Key, int]] = {lookup: {} for lookup in plan.lookups}
+        self._indexed: dict[AnyLookup, int] = dict.fromkeys(plan.lookups, 0)
+
+    def rows(self, relation: Relation[R]) -> list[R]:
+        """The rows that were added to a relation."""
+        batch = cast(Batch[R], self.batches[relation])
+        return list(batch.records) if relation.conflict is None else list(batch.keyed.values())
+
+    def ids(self, entity: Entity[R]) -> list[Id[R]]:
+        """The ids of the rows of an entity, in the order of `rows`."""
+        return [Id[R](identifier) for identifier in self._ids(entity)]
+
+    def find(self, lookup: Lookup[R], /, *values: object) -> Id[R] | None:
+        """The id of the newest row with these values, among all that were added."""
+        found = self.find_id(lookup, values)
+        return None if found is None else Id[R](found)
+
+    def find_id(self, lookup: AnyLookup, values: tuple[object, ...]) -> int | None:
+        """What `find` finds, as a bare number."""
+        self._index_batch(lookup)
+        key = values[0] if len(values) == 1 else values
+        found = self._index[lookup].get(key)
+        if found is None and self.find_elsewhere is not None:
+            found = self.find_elsewhere(lookup, values)
+        return found
+
+    def check(self) -> None:
+        """Raises FitError for the first value that does not fit its column."""
+        for relation, encoder in self._encoders.items():
+            rows = self.rows(relation)
+            if not rows:
+                continue
+            values: list[list[object]] = [list(map(attrgetter(name), rows)) for name in relation.columns]
+            encoder.refuse_nulls(relation.key, values)
+            encoder.rows(values)
+
+    def clear(self) -> None:
+        """Forget the rows, but not what can be looked up."""
+        for lookup in self._index:
+            self._index_batch(lookup)
+        super().clear()
+        self._indexed = dict.fromkeys(self._indexed, 0)
+
+    def _ids(self, entity: Entity[Any]) -> list[int]:
+        if entity.conflict is None:
+            return self.batches[entity].ids
+        return [self.known[entity][key] for key in self.batches[entity].keyed]
+
+    def _index_batch(self, lookup: AnyLookup) -> None:
+        if lookup.entity not in self.batches or self._indexed[lookup] == len(self.batches[lookup.entity]):
+            return
+        key_of, index = key_getter(lookup.on), self._index[lookup]
+        added = dict(zip(self._ids(lookup.entity), self.rows(lookup.entity), strict=True))
+        # A row whose key is met again keeps its id: what it was found by before no longer leads to it.
+        for key in [key for key, identifier in index.items() if identifier in added]:
+            del index[key]
+        index.update({key_of(row): identifier for identifier, row in added.items()})
+        self._indexed[lookup] = len(added)
+
+
+def _encoder(relation: AnyRelation, columns: Mapping[str, Column]) -> Encoder:
+    missing = [name for name in relation.columns if name not in columns]
+    if missing:
+        raise SchemaError(f"{relation} has no column {', '.join(missing)}")
+    return Encoder(relation.name, [columns[name] for name in relation.columns])

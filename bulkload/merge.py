@@ -1,0 +1,181 @@
+"""Rows with a key: which of them exist, the insertion of those that do not, the update of those that do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+
+from psycopg import sql
+
+from bulkload import statements
+from bulkload.catalog import Target, estimated_rows
+from bulkload.encode import Encoder
+from bulkload.plan import AnyLookup, AnyRelation
+from bulkload.server import Connection, refused
+from bulkload.stream import Source, parameters
+from bulkload.tables import Entity, Keep, Key
+
+_SQL = statements.load("load")
+
+# Keys of one table that are held in memory: some 150 bytes each. Beyond, the server is asked for each batch's keys.
+_MOST_KEYS = 1_000_000
+
+# Types whose values are the same to Python as to the server's `=`. char(n), for one, is not: the server pads it.
+_EXACT_TYPES = frozenset(
+    {"int2", "int4", "int8", "text", "varchar", "bool", "uuid", "date", "timestamp", "timestamptz"}
+)
+
+Values = Sequence[Sequence[object]]
+"""One sequence a column."""
+
+
+class Merge:
+    """The statements for one relation with a conflict rule.
+
+    `encoder` is for all columns that are written, the id first where there is one; `Values` are in that order.
+    """
+
+    def __init__(self, connection: Connection, relation: AnyRelation, target: Target, encoder: Encoder) -> None:
+        self._connection = connection
+        self._target = target
+        self._encoder = encoder
+        self._keys = Encoder(relation.name, [target.columns[name] for name in relation.key])
+        self._key_places = [[column.name for column in encoder.columns].index(name) for name in relation.key]
+        self._id = sql.Identifier(relation.id_column) if isinstance(relation, Entity) else None
+        self.has_arbiter = frozenset(relation.key) in target.unique_keys
+        """Whether a unique index guards the key, so that ON CONFLICT can be used."""
+
+    def match(self, values: Values) -> dict[int, int]:
+        """The rows (counted from 0) whose key exists, with the ids of those that have it: the newest, if several do.
+
+        Without an id column the ids are 0.
+        """
+        arrays = self._keys.arrays([values[place] for place in self._key_places])
+        with refused(f"looking up keys of {self._target}"):
+            rows = self._connection.execute(self._match, parameters(arrays)).fetchall()
+        found: dict[int, int] = {}
+        for place, identifier in rows:
+            row, identifier = _int(place) - 1, _int(identifier)
+            found[row] = max(identifier, found.get(row, identifier))
+        return found
+
+    def insert(self, values: Values) -> int:
+        """Insert rows whose key was not there; returns how many were, which is fewer where one came in between."""
+        source = Source(self._encoder)
+        block = _SQL["insert_new_keys"] if self.has_arbiter else _SQL["insert_rows"]
+        statement = block.format(
+            target=self._target.identifier,
+            columns=sql.SQL(", ").join(source.names),
+            values=sql.SQL(", ").join(source.values),
+            source=source.relation,
+            key=sql.SQL(", ").join(source.names[place] for place in self._key_places),
+            order=sql.SQL(", ").join(sql.SQL("source.{}").format(source.names[place]) for place in self._key_places),
+            id=source.names[0],
+        )
+        with refused(f"INSERT into {self._target}"):
+            return self._connection.execute(statement, parameters(self._encoder.arrays(values))).rowcount
+
+    def update(self, values: Values) -> int:
+        """Bring rows that exist up to date; returns how many differed."""
+        if self._update is None:
+            return 0
+        with refused(f"UPDATE of {self._target}"):
+            return self._connection.execute(self._update, parameters(self._encoder.arrays(values))).rowcount
+
+    @cached_property
+    def _match(self) -> sql.Composed:
+        source = Source(self._keys, place=True)
+        return _SQL["match_keys"].format(
+            source=source.relation,
+            target=self._target.identifier,
+            id=sql.SQL("target.{}").format(self._id) if self._id is not None else sql.SQL("0"),
+            on=_equal(source.names, source.values),
+        )
+
+    @cached_property
+    def _update(self) -> sql.Composed | None:
+        source = Source(self._encoder)
+        found_by = {0} if self._id is not None else set(self._key_places)
+        places = [place for place in range(len(source.names)) if place not in {*found_by, *self._key_places}]
+        if not places:
+            return None
+        comparable = ["text" if self._encoder.columns[place].type.base == "json" else "" for place in places]
+        before = [
+            sql.SQL("target.{}" + ("::text" if cast else "")).format(source.names[place])
+            for place, cast in zip(places, comparable, strict=True)
+        ]
+        after = [
+            sql.SQL("{}" + ("::text" if cast else "")).format(source.values[place])
+            for place, cast in zip(places, comparable, strict=True)
+        ]
+        return _SQL["update_rows"].format(
+            target=self._target.identifier,
+            source=source.relation,
+            assignments=sql.SQL(", ").join(
+                sql.SQL("{} = {}").format(source.names[place], source.values[place]) for place in places
+            ),
+            on=_equal([source.names[p] for p in sorted(found_by)], [source.values[p] for p in sorted(found_by)]),
+            before=sql.SQL(", ").join(before),
+            after=sql.SQL(", ").join(after),
+        )
+
+
+def _equal(names: Iterable[sql.Identifier], values: Iterable[sql.Composed]) -> sql.Composed:
+    pairs = zip(names, values, strict=True)
+    return sql.SQL(" AND ").join(sql.SQL("target.{} = {}").format(name, value) for name, value in pairs)
+
+
+def _int(value: object) -> int:
+    assert isinstance(value, int)
+    return value
+
+
+def read_keys(connection: Connection, target: Target, id_column: str, key: Sequence[str]) -> dict[Key, int] | None:
+    """The id of every key of a table, the newest where several rows have it; None where there are too many to hold.
+
+    Also None for a key of a type whose values Python does not compare as the server does.
+    """
+    if not _EXACT_TYPES.issuperset(target.columns[name].type.base for name in key):
+        return None
+    with refused(f"reading the keys of {target}"):
+        if estimated_rows(connection, target) > _MOST_KEYS:
+            return None
+        statement = _SQL["read_keys"].format(
+            id=sql.Identifier(id_column),
+            key=sql.SQL(", ").join(map(sql.Identifier, key)),
+            target=target.identifier,
+            limit=sql.Placeholder("limit"),
+        )
+        with connection.cursor(binary=True) as cursor:
+            rows = cursor.execute(statement, {"limit": _MOST_KEYS + 1}).fetchall()
+    if len(rows) > _MOST_KEYS:
+        return None
+    if len(key) == 1:
+        return {value: _int(identifier) for identifier, value in rows}
+    return {row[1:]: _int(row[0]) for row in rows}
+
+
+class Finder:
+    """Finds rows of an entity by some of their columns, in what the database held when it was made."""
+
+    def __init__(self, connection: Connection, lookup: AnyLookup, target: Target) -> None:
+        self._known = read_keys(connection, target, lookup.entity.id_column, lookup.on)
+        self._asked: dict[Key, int | None] = {}
+        relation = _by(lookup)
+        self._merge = Merge(connection, relation, target, Encoder(relation.name, [
+            target.columns[name] for name in (lookup.entity.id_column, *lookup.on)
+        ]))  # fmt: skip
+
+    def find(self, values: tuple[object, ...]) -> int | None:
+        """The newest id of the rows with these values, or None."""
+        key = values[0] if len(values) == 1 else values
+        if self._known is not None:
+            return self._known.get(key)
+        if key not in self._asked:
+            self._asked[key] = self._merge.match([(0,), *((value,) for value in values)]).get(0)
+        return self._asked[key]
+
+
+def _by(lookup: AnyLookup) -> AnyRelation:
+    entity = lookup.entity
+    return Entity(entity.name, entity.record, lookup.on, conflict=Keep(lookup.on), id_column=entity.id_column)

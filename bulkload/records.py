@@ -1,0 +1,68 @@
+"""Records: the classes whose instances are rows.
+
+A record class has one annotated field a column. `Id[Item]` as an annotation says that the column holds the id of a
+row of the entity whose record is `Item`: the annotation is the foreign key, for the type checker and for the plan.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from typing import Generic, TypeVar, dataclass_transform
+
+import attrs
+
+R = TypeVar("R")
+
+
+class Id(int, Generic[R]):
+    """The id of a row whose record is an `R`.
+
+    To the type checker it is a class of its own, so that neither another entity's id nor a bare int passes for it.
+    At run time ids are plain ints: a wrapper would cost more than all else that is done for a row. An id that is
+    known from elsewhere is wrapped by hand: `Id[Item](17)`.
+    """
+
+    __slots__ = ()
+
+
+@dataclass_transform(frozen_default=True)
+def record(cls: type[R]) -> type[R]:
+    """Make a class with annotated fields a record: `attrs.define`, frozen in the eyes of the type checker.
+
+    It is not frozen at run time, which would double the price of a row (180 against 450 ns, CPython 3.11). Other
+    classes with annotated fields (attrs, dataclasses, msgspec.Struct) serve as records just as well.
+    """
+    return attrs.define(cls)
+
+
+@attrs.frozen
+class Field:
+    """One field of a record class."""
+
+    name: str
+    target: type | None
+    """The record class whose id the field holds, or None where it holds a plain value."""
+
+
+def fields_of(cls: type) -> dict[str, Field]:
+    """The annotated fields of a record class, by name, in their order.
+
+    Raises TypeError where an annotation cannot be resolved (a name that is not there at module level).
+    """
+    try:
+        hints = typing.get_type_hints(cls)
+    except NameError as error:
+        raise TypeError(f"record {cls.__qualname__}: {error}; its annotations must resolve at module level") from error
+    return {name: Field(name, _target(hint)) for name, hint in hints.items()}
+
+
+def _target(hint: object) -> type | None:
+    """The `R` of `Id[R]` or of `Id[R] | None`."""
+    origin = typing.get_origin(hint)
+    if origin is Id:
+        (target,) = typing.get_args(hint)
+        return target if isinstance(target, type) else None
+    if origin in (typing.Union, types.UnionType):
+        return next(filter(None, map(_target, typing.get_args(hint))), None)
+    return None

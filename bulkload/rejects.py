@@ -1,0 +1,80 @@
+"""The records that could not go in: set aside in a file, counted, and too many of them end the load."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+import msgspec
+
+from bulkload.errors import RecordError, RejectsError, SourceError, one_line
+from bulkload.formats import Format, Slice
+
+# Reasons that the message of a failed load shows.
+_SHOWN = 10
+
+
+class Rejects:
+    """Takes rejected records; a context manager, where there is a file to write them to.
+
+    The file is JSON Lines, an object a record: `record` (as it was in the source), `file`, `position`, `path`,
+    `table`, `column`, `sqlstate`, `constraint` and `reason`; strings that are not known are empty. It is written as
+    the load goes, and kept when the load fails.
+    """
+
+    def __init__(self, path: Path | None = None, most: int = 0) -> None:
+        self._path = path
+        self.most = most
+        self._file: IO[bytes] | None = None
+        self.errors: list[RecordError] = []
+        """The first of them."""
+        self.count = 0
+
+    def __enter__(self) -> Rejects:
+        if self._path is not None:
+            try:
+                self._file = self._path.open("wb")
+            except OSError as error:
+                raise SourceError(f"{self._path}: rejects cannot be written: {error.strerror}") from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def put(self, form: Format[object], piece: Slice, error: RecordError) -> None:
+        """Set a record aside. Raises RejectsError, or the record's own error where not even one is let through."""
+        self.count += 1
+        if len(self.errors) < _SHOWN:
+            self.errors.append(error)
+        if self._file is not None:
+            self._write(self._file, form, piece, error)
+        if self.count > self.most:
+            if self.most == 0:
+                raise error
+            reasons = "; ".join(map(str, self.errors))
+            raise RejectsError(one_line(f"more than {self.most} records were rejected, the first of them: {reasons}"))
+
+    def _write(self, file: IO[bytes], form: Format[object], piece: Slice, error: RecordError) -> None:
+        line = {
+            "record": msgspec.Raw(form.as_json(piece)),
+            "file": error.source,
+            "position": piece.position,
+            "path": error.path,
+            "table": error.table,
+            "column": error.column,
+            "sqlstate": "",
+            "constraint": "",
+            "reason": error.reason,
+        }
+        try:
+            file.write(msgspec.json.encode(line) + b"\n")
+            file.flush()
+        except OSError as failure:
+            raise SourceError(
+                f"{self._path}: rejects cannot be written: {os.strerror(failure.errno or 0)}"
+            ) from failure

@@ -1,0 +1,82 @@
+"""What a load did: rows a table, seconds a phase, records a source."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import attrs
+
+
+@attrs.define
+class TableReport:
+    """The rows of one table, by what became of them. The counts are the server's own."""
+
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    """Rows that existed and stayed as they were."""
+    deleted: int = 0
+    """Rows that belonged to what was replaced."""
+    seconds: float = 0.0
+    """Time the server took for this table's rows, encoding not included."""
+
+
+@attrs.define
+class SourceReport:
+    """The records of one source: read = loaded + skipped + superseded + rejected."""
+
+    name: str
+    loaded: int = 0
+    skipped: int = 0
+    """Records that the mapping has no row for."""
+    superseded: int = 0
+    """Records whose key came again later in the run: the last one counts."""
+    rejected: int = 0
+
+    @property
+    def read(self) -> int:
+        """Records in all."""
+        return self.loaded + self.skipped + self.superseded + self.rejected
+
+
+@attrs.define
+class Report:
+    """The account of a load. It is filled while the load runs, and complete when it has ended."""
+
+    tables: dict[str, TableReport] = attrs.field(factory=dict)
+    """By table, parents first; tables that nothing happened to are there with zeros."""
+    sources: list[SourceReport] = attrs.field(factory=list)
+    phases: dict[str, float] = attrs.field(factory=dict)
+    """Seconds by phase, in the order in which the phases began. They add up to the whole but for small change."""
+    cleared: list[str] = attrs.field(factory=list)
+    """The tables that were emptied first."""
+    seconds: float = 0.0
+    """From the first to the last statement."""
+    _inner: float = attrs.field(default=0.0, init=False, repr=False)
+    """Seconds of the phases inside the current one."""
+
+    @property
+    def rows(self) -> int:
+        """Rows inserted or updated, in all."""
+        return sum(table.inserted + table.updated for table in self.tables.values())
+
+    @property
+    def rejected(self) -> int:
+        return sum(source.rejected for source in self.sources)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Time what is done inside under this name; a phase that is entered again goes on.
+
+        A phase within a phase is counted for itself alone.
+        """
+        self.phases.setdefault(name, 0.0)
+        begin, outer, self._inner = time.perf_counter(), self._inner, 0.0
+        try:
+            yield
+        finally:
+            taken = time.perf_counter() - begin
+            self.phases[name] += taken - self._inner
+            self._inner = outer + taken

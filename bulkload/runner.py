@@ -1,0 +1,91 @@
+"""The run of jobs over their sources, into the database."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from bulkload import catalog
+from bulkload.census import check
+from bulkload.chunks import DEFAULT_CHUNK, Mapper, Watch, unwatched
+from bulkload.job import Input
+from bulkload.load import Mode, start, transaction
+from bulkload.merge import Finder
+from bulkload.passes import Passes, plan_of, spooled, unhurried_collector
+from bulkload.plan import AnyLookup, Plan
+from bulkload.rejects import Rejects
+from bulkload.report import Report
+from bulkload.server import Connection, refused
+from bulkload.stream import adapt
+
+logger = logging.getLogger("bulkload")
+
+
+def run(  # noqa: PLR0913 - all but the first two have the value that most runs want
+    connection: Connection,
+    inputs: Sequence[Input],
+    *,
+    schema: str = "public",
+    mode: Mode = Mode.OPTIMIZED,
+    clear: bool = False,
+    chunk: int = DEFAULT_CHUNK,
+    rejects: Rejects | None = None,
+    prepare: Callable[[Connection], object] | None = None,
+    finish: Callable[[Connection], object] | None = None,
+    watch: Watch = unwatched,
+) -> Report:
+    """Load the sources, one after the other, into the tables of their jobs' plans.
+
+    A record that cannot be read, mapped or fitted to its columns is rejected whole: none of its rows is written.
+    `rejects` says how many are let through (none, where it is not given) and keeps them. `prepare` is called
+    before all else (to create tables, say) and `finish` when all rows are in, both inside the transaction where there
+    is one. `chunk` records are mapped and written together.
+
+    In `Mode.STANDARD`, where a failure cannot undo what earlier chunks wrote, all sources are checked first, so that a
+    reject too many or a file that is cut short is found before anything is written. Standard input is kept in a
+    temporary file meanwhile.
+
+    Raises what `bulkload.start` does, SourceError, and RecordError or RejectsError for rejects beyond the limit.
+    """
+    report, plan = Report(), plan_of(inputs)
+    rejects = rejects if rejects is not None else Rejects()
+    with unhurried_collector(), spooled(inputs) as sources:
+        if mode is Mode.STANDARD:
+            # Together, so that a fault in the sources undoes what was prepared.
+            with report.phase("check sources"), transaction(connection):
+                if prepare is not None:
+                    prepare(connection)
+                    prepare = None
+                _check_first(connection, sources, plan, schema, rejects.most, clear=clear, chunk=chunk)
+        with start(
+            connection, plan, schema=schema, mode=mode, clear=clear, batch_rows=None, prepare=prepare, report=report
+        ) as load:
+            columns = {relation.name: target.columns for relation, target in load.targets.items()}
+            mapper = Mapper(load, columns, load.find_id, rejects, report)
+            Passes(sources, mapper, report, chunk=chunk, watch=watch).run(load.flush)
+            load.analyze()
+            if finish is not None:
+                with report.phase("finish"), transaction(connection), refused("the statements that end the load"):
+                    finish(connection)
+    return report
+
+
+def _check_first(
+    connection: Connection, inputs: Sequence[Input], plan: Plan, schema: str, most: int, *, clear: bool, chunk: int
+) -> None:
+    """Raises what the run itself would raise for its sources."""
+    adapt(connection)
+    with refused("reading the catalog"):
+        targets = catalog.describe(connection, plan.described, schema)
+    finders: dict[AnyLookup, Finder] = {}
+
+    def find(lookup: AnyLookup, values: tuple[object, ...]) -> int | None:
+        if clear and lookup.entity in plan.relations:
+            return None
+        if lookup not in finders:
+            finders[lookup] = Finder(connection, lookup, targets[lookup.entity])
+        return finders[lookup].find(values)
+
+    columns = {relation.name: target.columns for relation, target in targets.items()}
+    check(inputs, columns, chunk=chunk, rejects=Rejects(most=most), find=find)
+    logger.info("sources checked: nothing in them would end the load")

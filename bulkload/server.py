@@ -1,0 +1,63 @@
+"""The border to the driver: how its connections are opened, and how its errors become ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from bulkload.errors import ConnectError, ServerError, one_line
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+
+@contextmanager
+def refused(doing: str) -> Iterator[None]:
+    """Turn the driver's errors into ServerError; `doing` completes the sentence that begins with its message."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise ServerError.of(error, doing) from error
+
+
+def connect(conninfo: str) -> Connection:
+    """A connection in autocommit mode. Raises ConnectError; the message never holds the password.
+
+    Session settings that a server or role may have been given for its web requests, and which would end a load half
+    way, are lifted for this session alone.
+    """
+    try:
+        connection = psycopg.connect(
+            conninfo,
+            autocommit=True,
+            application_name="bulkload",
+            client_encoding="utf8",
+            keepalives_idle=30,
+        )
+    except psycopg.OperationalError as error:
+        raise ConnectError(f"cannot connect: {_without_secrets(error)}") from None
+    except psycopg.ProgrammingError as error:
+        # libpq quotes the faulty part of the string, which may be the password.
+        reason = 'missing "="' if "missing" in str(error) else "it is not understood"
+        raise ConnectError(
+            f"the connection string is wrong: {reason}; see libpq's page on connection strings"
+        ) from None
+    return connection
+
+
+def _without_secrets(error: psycopg.Error) -> str:
+    text = one_line(str(error))
+    return text.removeprefix("connection failed: ").removeprefix("connection to server ")
+
+
+def describe(connection: Connection) -> str:
+    """Where a connection leads, for a person: never with the password."""
+    info = connection.info
+    where = info.host if info.host.startswith("/") else f"{info.host}:{info.port}"
+    return f"PostgreSQL {_version(info.server_version)} at {where}, database {info.dbname}, user {info.user}"
+
+
+def _version(number: int) -> str:
+    """As in `18.6`. https://www.postgresql.org/docs/current/libpq-status.html#LIBPQ-PQSERVERVERSION"""
+    return f"{number // 10000}.{number % 10000}"

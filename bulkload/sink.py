@@ -1,0 +1,181 @@
+"""Where a mapping puts its rows: the `Sink` it is written against, and the buffers behind every kind of it.
+
+`Buffers` does no I/O. It hands out ids, settles which record of a key counts, and keeps the rows of the current batch
+until their owner (a load, or a user's test) takes them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Generic, Protocol, TypeVar, overload
+
+from bulkload.errors import UsageError
+from bulkload.plan import AnyEntity, AnyRelation, Plan
+from bulkload.records import Id
+from bulkload.tables import Entity, Keep, Key, Lookup, Replace, Table, key_getter
+
+R = TypeVar("R")
+
+
+class Sink(Protocol):
+    """What a mapping needs of a load. Nothing is sent while a row is added; an id is final when it is returned.
+
+    In a load whose transactions are a batch each (`Mode.STANDARD`), the id of a row with a conflict rule is a stand-in
+    (a negative number) until its batch is written; ids go into records and nowhere else.
+    """
+
+    @overload
+    def add(self, relation: Entity[R], record: R, /) -> Id[R]: ...
+    @overload
+    def add(self, relation: Table[R], record: R, /) -> None: ...
+    def extend(self, relation: Table[R], records: Iterable[R], /) -> None:
+        """Add many rows of a table at once."""
+        ...
+
+    def find(self, lookup: Lookup[R], /, *values: object) -> Id[R] | None:
+        """The id of the row with these values in the lookup's columns, or None where the database has none.
+
+        Sees what earlier batches wrote, not the rows of the current one. Where several rows match, the newest id.
+        """
+        ...
+
+
+class Batch(Generic[R]):
+    """The rows of one relation that wait to be written."""
+
+    def __init__(self, relation: AnyRelation) -> None:
+        self.relation = relation
+        self.records: list[R] = []
+        """Rows in the order they were added; those of a relation with a key are in `keyed` instead."""
+        self.ids: list[int] = []
+        """Their ids, for an entity."""
+        self.keyed: dict[Key, R] = {}
+        """The row that counts for each key of a relation with a conflict rule."""
+        self.fresh: dict[Key, int] = {}
+        """The ids handed out for keys that were not known before this batch."""
+
+    def __len__(self) -> int:
+        return len(self.records) or len(self.keyed)
+
+    def clear(self) -> None:
+        # In place: the functions that add rows hold on to these lists.
+        self.records.clear()
+        self.ids.clear()
+        self.keyed.clear()
+        self.fresh.clear()
+
+
+Add = Callable[[Any], Any]
+"""Adds a record to its batch; returns its id where it has one."""
+
+
+class Buffers(ABC):
+    """A sink that keeps what is added. `new_ids` gives an endless iterator of ids for an entity."""
+
+    def __init__(self, plan: Plan, new_ids: Callable[[AnyEntity], Iterator[int]]) -> None:
+        self.plan = plan
+        self.batches: dict[AnyRelation, Batch[Any]] = {relation: Batch(relation) for relation in plan.relations}
+        self.known: dict[AnyEntity, dict[Key, int]] = {}
+        """The id of each key that was met or read, for the entities with a conflict rule."""
+        self._adders: dict[AnyRelation, Add] = {
+            relation: self._adder(relation, batch, new_ids) for relation, batch in self.batches.items()
+        }
+
+    @overload
+    def add(self, relation: Entity[R], record: R, /) -> Id[R]: ...
+    @overload
+    def add(self, relation: Table[R], record: R, /) -> None: ...
+    def add(self, relation: Any, record: Any, /) -> Any:
+        """Add a row. Raises KeyError for a relation that is not in the plan."""
+        return self._adders[relation](record)
+
+    def extend(self, relation: Table[R], records: Iterable[R], /) -> None:
+        """Add many rows of a table at once."""
+        if relation.conflict is None:
+            self.batches[relation].records.extend(records)
+        else:
+            for record in records:
+                self._adders[relation](record)
+
+    @abstractmethod
+    def find(self, lookup: Lookup[R], /, *values: object) -> Id[R] | None:
+        """The id of the row with these values in the lookup's columns; see `Sink.find`."""
+
+    def __len__(self) -> int:
+        """How many rows wait."""
+        return sum(map(len, self.batches.values()))
+
+    def discard(self) -> None:
+        """Forget the rows of the batch, and the ids that were handed out for keys first met in it."""
+        for relation, batch in self.batches.items():
+            if isinstance(relation, Entity) and batch.fresh:
+                known = self.known[relation]
+                for key in batch.fresh:
+                    del known[key]
+        Buffers.clear(self)
+
+    def clear(self) -> None:
+        """Begin a new batch: the rows of this one were taken."""
+        for batch in self.batches.values():
+            batch.clear()
+
+    def _adder(self, relation: AnyRelation, batch: Batch[Any], new_ids: Callable[[AnyEntity], Iterator[int]]) -> Add:
+        append = batch.records.append
+        if relation.conflict is None:
+            if not isinstance(relation, Entity):
+                return append
+            append_id, ids = batch.ids.append, new_ids(relation)
+
+            def add(record: Any) -> int:
+                identifier = next(ids)
+                append_id(identifier)
+                append(record)
+                return identifier
+
+            return add
+        key_of, keyed = key_getter(relation.key), batch.keyed
+        if not isinstance(relation, Entity):
+            if isinstance(relation.conflict, Keep):
+
+                def put_first(record: Any) -> None:
+                    keyed.setdefault(key_of(record), record)
+
+                return put_first
+
+            def put(record: Any) -> None:
+                keyed[key_of(record)] = record
+
+            return put
+        known, ids, fresh = self.known.setdefault(relation, {}), new_ids(relation), batch.fresh
+        if isinstance(relation.conflict, Keep):
+
+            def keep(record: Any) -> int:
+                key = key_of(record)
+                identifier = known.get(key)
+                if identifier is None:
+                    identifier = known[key] = fresh[key] = next(ids)
+                    keyed[key] = record
+                return identifier
+
+            return keep
+        replaces = isinstance(relation.conflict, Replace)
+
+        def update(record: Any) -> int:
+            key = key_of(record)
+            identifier = known.get(key)
+            if identifier is None:
+                identifier = known[key] = fresh[key] = next(ids)
+            if replaces and key in keyed:
+                self.repeated(relation, key)
+            keyed[key] = record
+            return identifier
+
+        return update
+
+    def repeated(self, relation: AnyRelation, key: Key) -> None:
+        """Called for a row to be replaced whole that is met again in one batch. Raises UsageError."""
+        raise UsageError(
+            f"{relation}: the key {key!r} came twice in one batch, and what belongs to each cannot be told apart; "
+            f"name the entity as the job's identity, so that only the last record of a key is mapped"
+        )

@@ -1,0 +1,85 @@
+-- Questions to the system catalogs. All of them are read-only and need no right but to connect.
+
+-- columns --
+-- The columns of the tables named, each with what an encoder must know of its type. A domain is followed down to
+-- its base type, for which the binary format is the same; the domain's own constraint is still checked by the server.
+-- The sequence is the one that the default draws from (a serial column, too, may have been given another than its own),
+-- else the one that the column owns (identity).
+WITH RECURSIVE wanted AS (
+    SELECT c.oid, c.relname, a.attnum, a.attname, a.attnotnull, a.attidentity, a.attgenerated, a.atthasdef,
+           a.atttypid, a.atttypmod
+    FROM pg_class c
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    WHERE n.nspname = %(schema)s AND c.relname = ANY(%(tables)s) AND c.relkind IN ('r', 'p')
+), based AS (
+    SELECT w.oid, w.attnum, w.atttypid AS type, w.atttypmod AS typmod FROM wanted w
+    UNION ALL
+    SELECT b.oid, b.attnum, t.typbasetype, CASE WHEN t.typtypmod >= 0 THEN t.typtypmod ELSE b.typmod END
+    FROM based b JOIN pg_type t ON t.oid = b.type
+    WHERE t.typtype = 'd'
+)
+SELECT w.oid::bigint AS relation,
+       w.relname AS table_name,
+       w.attname AS name,
+       w.attnotnull OR EXISTS (
+           SELECT FROM pg_type d WHERE d.oid = w.atttypid AND d.typtype = 'd' AND d.typnotnull) AS not_null,
+       w.atthasdef OR w.attidentity <> '' AS has_default,
+       w.attgenerated <> '' AS generated,
+       format_type(w.atttypid, w.atttypmod) AS type_name,
+       t.typname AS base,
+       t.oid::bigint AS type_oid,
+       b.typmod AS typmod,
+       e.typname AS element_base,
+       e.oid::bigint AS element_oid,
+       format_type(e.oid, b.typmod) AS element_name,
+       t.typtype = 'e' OR coalesce(e.typtype = 'e', false) AS is_enum,
+       ARRAY(SELECT l.enumlabel::text FROM pg_enum l
+             WHERE l.enumtypid = coalesce(e.oid, t.oid) ORDER BY l.enumsortorder) AS labels,
+       coalesce(
+           (SELECT s.oid::regclass::text
+            FROM pg_attrdef f
+            JOIN pg_depend p ON p.classid = 'pg_attrdef'::regclass AND p.objid = f.oid
+            JOIN pg_class s ON p.refclassid = 'pg_class'::regclass AND s.oid = p.refobjid AND s.relkind = 'S'
+            WHERE f.adrelid = w.oid AND f.adnum = w.attnum
+            LIMIT 1),
+           pg_get_serial_sequence(format('%%I.%%I', %(schema)s::text, w.relname), w.attname)) AS sequence
+FROM wanted w
+JOIN based b ON b.oid = w.oid AND b.attnum = w.attnum
+JOIN pg_type t ON t.oid = b.type AND t.typtype <> 'd'
+LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
+ORDER BY w.relname, w.attnum
+
+-- unique_keys --
+-- The column lists that a unique index of these tables can arbitrate ON CONFLICT for: valid, checked at once, over
+-- plain columns and all rows.
+SELECT i.indrelid::bigint AS relation,
+       ARRAY(SELECT a.attname::text FROM unnest(i.indkey[0:i.indnkeyatts - 1]) AS k(attnum)
+             JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum) AS columns
+FROM pg_index i
+WHERE i.indrelid = ANY(%(relations)s::oid[])
+  AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL
+
+-- existing_tables --
+-- Which of the tables named are there.
+SELECT c.relname::text AS name
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %(schema)s AND c.relname = ANY(%(tables)s) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+
+-- referring_tables --
+-- These tables and all that refer to them through foreign keys, however far, but for partitions (their parent stands
+-- for them): what TRUNCATE must list to be allowed at all.
+WITH RECURSIVE closure AS (
+    SELECT unnest(%(relations)s::oid[]) AS oid
+    UNION
+    SELECT r.conrelid FROM pg_constraint r JOIN closure c ON r.confrelid = c.oid WHERE r.contype = 'f'
+)
+SELECT n.nspname::text AS schema, t.relname::text AS name, t.oid::bigint AS relation
+FROM closure c
+JOIN pg_class t ON t.oid = c.oid AND NOT t.relispartition
+JOIN pg_namespace n ON n.oid = t.relnamespace
+ORDER BY n.nspname, t.relname
+
+-- estimate_rows --
+-- Rows that the planner believes a table has; -1 where it was never analyzed.
+SELECT reltuples::bigint AS rows FROM pg_class WHERE oid = %(relation)s

@@ -1,0 +1,74 @@
+-- The statements of a load. {target} is a table, {columns} a list of its columns, {key} those of a conflict rule.
+-- Rows of a chunk arrive as one array a column: {source} is unnest(…) AS source(columns), with a parameter each.
+
+-- take_ids --
+-- A block of ids. Where nobody else draws from the sequence meanwhile the values are evenly spaced, and only the first
+-- and the last are sent; else all of them.
+WITH block AS MATERIALIZED (
+    SELECT nextval(%(sequence)s::regclass) AS id FROM generate_series(1, %(count)s)
+)
+SELECT min(id), max(id),
+       CASE WHEN max(id) - min(id) <> (%(count)s - 1) * abs(%(increment)s) THEN array_agg(id) END
+FROM block
+
+-- sequence_increment --
+-- The step of a sequence.
+SELECT seqincrement FROM pg_sequence WHERE seqrelid = %(sequence)s::regclass
+
+-- lock_for_keys --
+-- Keeps other writers out until the transaction ends, so that a key found missing stays missing; readers go on.
+LOCK TABLE {targets} IN SHARE ROW EXCLUSIVE MODE
+
+-- truncate --
+-- All tables in one statement, since they refer to each other. Sequences go on: an id is never used twice.
+TRUNCATE {targets}
+
+-- analyze --
+-- Statistics for the planner, which a fresh load has made worthless.
+ANALYZE {target}
+
+-- copy --
+-- Rows in the binary format, each field already in its column's own type.
+COPY {target} ({columns}) FROM STDIN (FORMAT binary)
+
+-- read_keys --
+-- All keys of a table, for a load that meets most of them. One more than is wanted tells that there are too many.
+SELECT {id}, {key} FROM {target} ORDER BY {id} LIMIT {limit}
+
+-- match_keys --
+-- Which of these keys exist, by their place in the arrays, and the ids of their rows.
+SELECT source.place, {id}
+FROM {source} JOIN {target} AS target ON {on}
+
+-- insert_rows --
+-- Plain rows, where COPY is not to be used.
+INSERT INTO {target} ({columns}) OVERRIDING SYSTEM VALUE
+SELECT {values} FROM {source}
+
+-- insert_new_keys --
+-- Rows whose keys were not there a moment ago. In key order, so that two sessions which insert the same keys wait for
+-- each other instead of locking each other out; a key that came in between is left to be matched again.
+INSERT INTO {target} ({columns}) OVERRIDING SYSTEM VALUE
+SELECT {values} FROM {source} ORDER BY {order}
+ON CONFLICT ({key}) DO NOTHING
+RETURNING {id}
+
+-- update_rows --
+-- Rows whose keys are there; one that says the same already is not written again.
+UPDATE {target} AS target SET {assignments}
+FROM {source}
+WHERE {on} AND ({before}) IS DISTINCT FROM ({after})
+
+-- referred_ids --
+-- The ids that a column of these rows holds.
+SELECT DISTINCT {column} FROM {target} WHERE {key} = ANY(%(ids)s) AND {column} IS NOT NULL
+
+-- unshared_ids --
+-- Those rows that nothing refers to any more the way they were reached: what another row refers to as well stays.
+SELECT target.{id} FROM {target} AS target
+WHERE target.{id} = ANY(%(ids)s)
+  AND NOT EXISTS (SELECT FROM {referring} AS referring WHERE referring.{column} = target.{id})
+
+-- delete_rows --
+-- Rows that belong to what is being replaced.
+DELETE FROM {target} WHERE {key} = ANY(%(ids)s)

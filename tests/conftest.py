@@ -1,0 +1,61 @@
+"""What all tests share: a server for the session, and a database of its own for each test that wants one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from bulkload import statements
+from tests import server as servers
+
+
+def pytest_report_header() -> str:
+    return f"server: {servers.description()}"
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    """How to connect to the server as a user who may create databases."""
+    with servers.running() as conninfo:
+        yield conninfo
+
+
+@pytest.fixture(scope="session")
+def template(server: str) -> Iterator[str]:
+    """The name of an empty database, to be copied."""
+    with servers.database(server) as conninfo:
+        yield servers.name_of(conninfo)
+
+
+@pytest.fixture(scope="session")
+def gamedb_template(server: str) -> Iterator[str]:
+    """The name of a database with the items database's empty tables, to be copied."""
+    with servers.database(server) as conninfo:
+        blocks = statements.load("gamedb/schema")
+        with psycopg.connect(conninfo) as connection:
+            for name in ("tables", "indexes", "views"):
+                connection.execute(blocks[name].text)
+        yield servers.name_of(conninfo)
+
+
+@pytest.fixture
+def database(server: str, template: str) -> Iterator[str]:
+    """How to connect to an empty database that is this test's own."""
+    with servers.database(server, template) as conninfo:
+        yield conninfo
+
+
+@pytest.fixture
+def gamedb_database(server: str, gamedb_template: str) -> Iterator[str]:
+    """How to connect to an items database without items that is this test's own."""
+    with servers.database(server, gamedb_template) as conninfo:
+        yield conninfo
+
+
+@pytest.fixture
+def connection(database: str) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+    """A connection to this test's empty database, in autocommit mode."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        yield connection
