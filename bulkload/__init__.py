@@ -12,6 +12,7 @@ from bulkload.catalog import existing_tables
 from bulkload.census import check
 from bulkload.chunks import Progress
 from bulkload.columns import Column, ColumnType, of_ddl
+from bulkload.csv_records import CsvRecords
 from bulkload.errors import (
     BulkloadError,
     ConnectError,
@@ -23,7 +24,6 @@ from bulkload.errors import (
     SourceError,
     UsageError,
 )
-from bulkload.csv_records import CsvRecords
 from bulkload.formats import Format, Slice
 from bulkload.job import Input, Job, Skip
 from bulkload.json_records import JsonRecords

@@ -56,7 +56,7 @@ class Mapper:
         self._rejects = rejects
         self._report = report
 
-    def run(  # noqa: PLR0913 - what a pass over a source consists of
+    def run(
         self,
         each: Input,
         counts: SourceReport,
@@ -157,8 +157,8 @@ class _Chunk:
 
     each: Input
     pieces: list[Slice]
-    rejected: set[int] = attrs.field(factory=set)
-    skipped: set[int] = attrs.field(factory=set)
+    rejected: set[int] = attrs.field(factory=set[int])
+    skipped: set[int] = attrs.field(factory=set[int])
 
 
 def _named(error: Exception) -> str:

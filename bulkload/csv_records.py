@@ -54,7 +54,7 @@ class CsvRecords(Generic[D]):
             raise RecordError(f"not CSV: {error}") from error
         return self._decode(fields)
 
-    def identify(self, piece: Slice) -> None:  # noqa: ARG002 - a line of CSV has no key that a format knows of
+    def identify(self, piece: Slice) -> None:
         """None."""
 
     def label(self, piece: Slice) -> str:

@@ -31,7 +31,7 @@ import shutil
 import stat
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -320,7 +320,7 @@ def _open(directory: Path, name: str) -> int:
 
 
 @contextmanager
-def _locked(directory: Path) -> Iterator[None]:
+def _locked(directory: Path) -> Generator[None]:
     """One start or stop at a time. The lock goes with its process, so that a killed one leaves none behind."""
     lock = _open(directory, "lock")
     try:

@@ -18,6 +18,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, partial
 from itertools import chain, islice, repeat
+from typing import cast
 
 import msgspec
 
@@ -33,7 +34,7 @@ NULL = b"\xff\xff\xff\xff"
 _length = struct.Struct("!i").pack
 
 
-class Misfit(ValueError):
+class Misfit(ValueError):  # noqa: N818 - it says what is wrong with a value, and is caught here
     """Why a value does not fit; the text completes the sentence that begins with the value."""
 
 
@@ -70,7 +71,7 @@ class Encoder:
             except (struct.error, OverflowError):
                 pass  # A NULL, or a value that does not fit: the general way tells them apart.
         fields = self.fields(values, first_row)
-        return b"".join(chain.from_iterable(zip(repeat(self._row_header), *fields)))  # noqa: B905 - repeat is endless
+        return b"".join(chain.from_iterable(zip(repeat(self._row_header), *fields)))
 
     def fields(self, values: Sequence[Sequence[object]], first_row: int = 0) -> list[list[bytes]]:
         """The fields of each column. Raises FitError."""
@@ -186,10 +187,14 @@ def _array_of_literals(values: Sequence[object]) -> bytes:
     return _array(text_oid, [NULL if value is None else _text(_literal(value)) for value in values])
 
 
-def _literal(values: object) -> str:
+def _elements(values: object) -> Sequence[object]:
     if not isinstance(values, (list, tuple)):
         raise Misfit("it is not a list")
-    return "{" + ",".join("NULL" if value is None else _quoted(value) for value in values) + "}"
+    return cast("Sequence[object]", values)
+
+
+def _literal(values: object) -> str:
+    return "{" + ",".join("NULL" if value is None else _quoted(value) for value in _elements(values)) + "}"
 
 
 def _quoted(value: object) -> str:
@@ -200,9 +205,7 @@ def _quoted(value: object) -> str:
 
 
 def _list(element_oid: int, field: Field, values: object) -> bytes:
-    if not isinstance(values, (list, tuple)):
-        raise Misfit("it is not a list")
-    array = _array(element_oid, [NULL if value is None else field(value) for value in values])
+    array = _array(element_oid, [NULL if value is None else field(value) for value in _elements(values)])
     return _length(len(array)) + array
 
 
@@ -240,9 +243,9 @@ class _Enum:
 
 
 def _bytea(value: object) -> bytes:
-    if not isinstance(value, (bytes, bytearray, memoryview)):
+    if not isinstance(value, (bytes, bytearray)):
         raise Misfit("it is not bytes")
-    return _length(len(value)) + bytes(value)
+    return _length(len(value)) + value
 
 
 def _json(prefix: bytes, value: object) -> bytes:

@@ -14,8 +14,6 @@ All of them pickle, since they may be raised in one process and shown in another
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import psycopg
 
 # A message is cut here: psycopg sends an exception raised inside COPY to the server as the reason for the failure,
@@ -167,7 +165,7 @@ def shown(value: object) -> str:
     text = "null" if value is None else repr(value)
     if len(text) <= _LONGEST_VALUE:
         return text
-    size = f"{len(value)} long" if isinstance(value, Sequence) else f"{len(text)} characters"
+    size = f"{len(value)} long" if isinstance(value, (str, bytes)) else f"{len(text)} characters"
     return f"{text[:_LONGEST_VALUE]}… ({size})"
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import chain, count
+from typing import cast
 
 from psycopg.types.numeric import Int8
 
 from bulkload import statements
 from bulkload.catalog import Target
 from bulkload.errors import SchemaError
-from bulkload.server import Connection, refused
 from bulkload.plan import AnyEntity
+from bulkload.server import Connection, refused
 
 _SQL = statements.load("load")
 
@@ -70,8 +71,6 @@ class Sequence:
         if row is None:
             raise SchemaError(f"{self._name} gave no ids")
         first, last, scattered = row
-        if isinstance(scattered, list):
-            return scattered
-        assert isinstance(first, int)
-        assert isinstance(last, int)
-        return range(first, last + 1, abs(self._increment))
+        if scattered is not None:
+            return cast("list[int]", scattered)
+        return range(cast("int", first), cast("int", last) + 1, abs(self._increment))

@@ -5,12 +5,11 @@ from __future__ import annotations
 import enum
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from operator import attrgetter
 from typing import Any, TypeVar
 
-import psycopg
 from psycopg import IsolationLevel, sql
 from psycopg.pq import TransactionStatus
 
@@ -329,7 +328,7 @@ def start(
     batch_rows: int | None = _BATCH_ROWS,
     prepare: Callable[[Connection], object] | None = None,
     report: Report | None = None,
-) -> Iterator[Load]:
+) -> Generator[Load]:
     """A load into the plan's tables of a schema; what was added is in the database when the block ends.
 
     With `clear`, the tables are emptied first, those that refer to them included, seeded ones not. In
@@ -360,7 +359,7 @@ def start(
 
 
 @contextmanager
-def _committing(report: Report, whole: AbstractContextManager[object]) -> Iterator[None]:
+def _committing(report: Report, whole: AbstractContextManager[object]) -> Generator[None]:
     """The block inside the transaction, with the time that the commit takes told apart."""
     with refused("COMMIT"):
         with whole:
@@ -370,7 +369,7 @@ def _committing(report: Report, whole: AbstractContextManager[object]) -> Iterat
 
 
 @contextmanager
-def transaction(connection: Connection) -> Iterator[None]:
+def transaction(connection: Connection) -> Generator[None]:
     """A transaction that sees what others commit while it runs, whatever the session's default; or a savepoint."""
     idle = connection.info.transaction_status == TransactionStatus.IDLE
     before = connection.isolation_level

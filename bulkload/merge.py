@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from typing import Any, cast
 
 from psycopg import sql
 
@@ -54,9 +55,8 @@ class Merge:
         with refused(f"looking up keys of {self._target}"):
             rows = self._connection.execute(self._match, parameters(arrays)).fetchall()
         found: dict[int, int] = {}
-        for place, identifier in rows:
-            row, identifier = _int(place) - 1, _int(identifier)
-            found[row] = max(identifier, found.get(row, identifier))
+        for place, identifier in cast("list[tuple[int, int]]", rows):
+            found[place - 1] = max(identifier, found.get(place - 1, identifier))
         return found
 
     def insert(self, values: Values) -> int:
@@ -125,11 +125,6 @@ def _equal(names: Iterable[sql.Identifier], values: Iterable[sql.Composed]) -> s
     return sql.SQL(" AND ").join(sql.SQL("target.{} = {}").format(name, value) for name, value in pairs)
 
 
-def _int(value: object) -> int:
-    assert isinstance(value, int)
-    return value
-
-
 def read_keys(connection: Connection, target: Target, id_column: str, key: Sequence[str]) -> dict[Key, int] | None:
     """The id of every key of a table, the newest where several rows have it; None where there are too many to hold.
 
@@ -147,12 +142,12 @@ def read_keys(connection: Connection, target: Target, id_column: str, key: Seque
             limit=sql.Placeholder("limit"),
         )
         with connection.cursor(binary=True) as cursor:
-            rows = cursor.execute(statement, {"limit": _MOST_KEYS + 1}).fetchall()
+            rows = cast("list[tuple[Any, ...]]", cursor.execute(statement, {"limit": _MOST_KEYS + 1}).fetchall())
     if len(rows) > _MOST_KEYS:
         return None
     if len(key) == 1:
-        return {value: _int(identifier) for identifier, value in rows}
-    return {row[1:]: _int(row[0]) for row in rows}
+        return {value: identifier for identifier, value in rows}
+    return {row[1:]: row[0] for row in rows}
 
 
 class Finder:

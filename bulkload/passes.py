@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -41,7 +41,7 @@ class Passes:
             left_out = self._versions.left_out(number)
             counts = SourceReport(each.source.name, superseded=len(left_out))
             self._report.sources.append(counts)
-            self._pass(number, counts, write, lambda position, left_out=left_out: position not in left_out)
+            self._pass(number, counts, write, _not_in(left_out))
             if number + 1 == len(self._inputs) or self._inputs[number + 1].job.identity is not each.job.identity:
                 self._revive(write)
             logger.info(
@@ -71,20 +71,24 @@ class Passes:
         )
 
 
+def _not_in(positions: set[int]) -> Callable[[int], bool]:
+    return lambda position: position not in positions
+
+
 def plan_of(inputs: Iterable[Input]) -> Plan:
     """The tables of all the inputs' jobs."""
     return Plan.union(*(each.job.plan for each in inputs))
 
 
 @contextmanager
-def spooled(inputs: Sequence[Input]) -> Iterator[list[Input]]:
+def spooled(inputs: Sequence[Input]) -> Generator[list[Input]]:
     """The inputs, standard input among them written to a temporary file, since a source is read more than once."""
     with tempfile.TemporaryDirectory(prefix="bulkload-") as directory:
         yield [attrs.evolve(each, source=each.source.spooled(Path(directory))) for each in inputs]
 
 
 @contextmanager
-def unhurried_collector() -> Iterator[None]:
+def unhurried_collector() -> Generator[None]:
     """The garbage collector, slowed down.
 
     Rows that wait are many and never garbage, but each collection looks at them all: at Python's own pace that is 40 %

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, Self
 
 import msgspec
 
@@ -32,7 +32,7 @@ class Rejects:
         """The first of them."""
         self.count = 0
 
-    def __enter__(self) -> Rejects:
+    def __enter__(self) -> Self:
         if self._path is not None:
             try:
                 self._file = self._path.open("wb")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import attrs
@@ -45,12 +45,12 @@ class SourceReport:
 class Report:
     """The account of a load. It is filled while the load runs, and complete when it has ended."""
 
-    tables: dict[str, TableReport] = attrs.field(factory=dict)
+    tables: dict[str, TableReport] = attrs.field(factory=dict[str, TableReport])
     """By table, parents first; tables that nothing happened to are there with zeros."""
-    sources: list[SourceReport] = attrs.field(factory=list)
-    phases: dict[str, float] = attrs.field(factory=dict)
+    sources: list[SourceReport] = attrs.field(factory=list[SourceReport])
+    phases: dict[str, float] = attrs.field(factory=dict[str, float])
     """Seconds by phase, in the order in which the phases began. They add up to the whole but for small change."""
-    cleared: list[str] = attrs.field(factory=list)
+    cleared: list[str] = attrs.field(factory=list[str])
     """The tables that were emptied first."""
     seconds: float = 0.0
     """From the first to the last statement."""
@@ -67,7 +67,7 @@ class Report:
         return sum(source.rejected for source in self.sources)
 
     @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
+    def phase(self, name: str) -> Generator[None]:
         """Time what is done inside under this name; a phase that is entered again goes on.
 
         A phase within a phase is counted for itself alone.

@@ -21,7 +21,7 @@ from bulkload.stream import adapt
 logger = logging.getLogger("bulkload")
 
 
-def run(  # noqa: PLR0913 - all but the first two have the value that most runs want
+def run(
     connection: Connection,
     inputs: Sequence[Input],
     *,

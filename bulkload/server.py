@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import psycopg
@@ -13,7 +13,7 @@ Connection = psycopg.Connection[tuple[object, ...]]
 
 
 @contextmanager
-def refused(doing: str) -> Iterator[None]:
+def refused(doing: str) -> Generator[None]:
     """Turn the driver's errors into ServerError; `doing` completes the sentence that begins with its message."""
     try:
         yield

@@ -121,45 +121,24 @@ class Buffers(ABC):
             batch.clear()
 
     def _adder(self, relation: AnyRelation, batch: Batch[Any], new_ids: Callable[[AnyEntity], Iterator[int]]) -> Add:
-        append = batch.records.append
-        if relation.conflict is None:
-            if not isinstance(relation, Entity):
-                return append
-            append_id, ids = batch.ids.append, new_ids(relation)
+        # Functions made once a relation: what is looked up for every row costs more than the row.
+        if isinstance(relation, Entity):
+            ids = new_ids(relation)
+            return _entity_adder(batch, ids) if relation.conflict is None else self._keyed_adder(relation, batch, ids)
+        return batch.records.append if relation.conflict is None else _keyed_table_adder(batch)
 
-            def add(record: Any) -> int:
-                identifier = next(ids)
-                append_id(identifier)
-                append(record)
-                return identifier
+    def _keyed_adder(self, relation: AnyEntity, batch: Batch[Any], ids: Iterator[int]) -> Add:
+        key_of, keyed, fresh = key_getter(relation.key), batch.keyed, batch.fresh
+        known = self.known.setdefault(relation, {})
+        keeps, replaces = isinstance(relation.conflict, Keep), isinstance(relation.conflict, Replace)
 
-            return add
-        key_of, keyed = key_getter(relation.key), batch.keyed
-        if not isinstance(relation, Entity):
-            if isinstance(relation.conflict, Keep):
-
-                def put_first(record: Any) -> None:
-                    keyed.setdefault(key_of(record), record)
-
-                return put_first
-
-            def put(record: Any) -> None:
-                keyed[key_of(record)] = record
-
-            return put
-        known, ids, fresh = self.known.setdefault(relation, {}), new_ids(relation), batch.fresh
-        if isinstance(relation.conflict, Keep):
-
-            def keep(record: Any) -> int:
-                key = key_of(record)
-                identifier = known.get(key)
-                if identifier is None:
-                    identifier = known[key] = fresh[key] = next(ids)
-                    keyed[key] = record
-                return identifier
-
-            return keep
-        replaces = isinstance(relation.conflict, Replace)
+        def keep(record: Any) -> int:
+            key = key_of(record)
+            identifier = known.get(key)
+            if identifier is None:
+                identifier = known[key] = fresh[key] = next(ids)
+                keyed[key] = record
+            return identifier
 
         def update(record: Any) -> int:
             key = key_of(record)
@@ -171,7 +150,7 @@ class Buffers(ABC):
             keyed[key] = record
             return identifier
 
-        return update
+        return keep if keeps else update
 
     def repeated(self, relation: AnyRelation, key: Key) -> None:
         """Called for a row to be replaced whole that is met again in one batch. Raises UsageError."""
@@ -179,3 +158,30 @@ class Buffers(ABC):
             f"{relation}: the key {key!r} came twice in one batch, and what belongs to each cannot be told apart; "
             f"name the entity as the job's identity, so that only the last record of a key is mapped"
         )
+
+
+def _entity_adder(batch: Batch[Any], ids: Iterator[int]) -> Add:
+    append, append_id = batch.records.append, batch.ids.append
+
+    def add(record: Any) -> int:
+        identifier = next(ids)
+        append_id(identifier)
+        append(record)
+        return identifier
+
+    return add
+
+
+def _keyed_table_adder(batch: Batch[Any]) -> Add:
+    key_of, keyed = key_getter(batch.relation.key), batch.keyed
+    if isinstance(batch.relation.conflict, Keep):
+
+        def put_first(record: Any) -> None:
+            keyed.setdefault(key_of(record), record)
+
+        return put_first
+
+    def put_last(record: Any) -> None:
+        keyed[key_of(record)] = record
+
+    return put_last

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import psycopg
 import pytest
@@ -16,21 +16,21 @@ def pytest_report_header() -> str:
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[str]:
+def server() -> Generator[str]:
     """How to connect to the server as a user who may create databases."""
     with servers.running() as conninfo:
         yield conninfo
 
 
 @pytest.fixture(scope="session")
-def template(server: str) -> Iterator[str]:
+def template(server: str) -> Generator[str]:
     """The name of an empty database, to be copied."""
     with servers.database(server) as conninfo:
         yield servers.name_of(conninfo)
 
 
 @pytest.fixture(scope="session")
-def gamedb_template(server: str) -> Iterator[str]:
+def gamedb_template(server: str) -> Generator[str]:
     """The name of a database with the items database's empty tables, to be copied."""
     with servers.database(server) as conninfo:
         blocks = statements.load("gamedb/schema")
@@ -41,21 +41,21 @@ def gamedb_template(server: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def database(server: str, template: str) -> Iterator[str]:
+def database(server: str, template: str) -> Generator[str]:
     """How to connect to an empty database that is this test's own."""
     with servers.database(server, template) as conninfo:
         yield conninfo
 
 
 @pytest.fixture
-def gamedb_database(server: str, gamedb_template: str) -> Iterator[str]:
+def gamedb_database(server: str, gamedb_template: str) -> Generator[str]:
     """How to connect to an items database without items that is this test's own."""
     with servers.database(server, gamedb_template) as conninfo:
         yield conninfo
 
 
 @pytest.fixture
-def connection(database: str) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+def connection(database: str) -> Generator[psycopg.Connection[tuple[object, ...]]]:
     """A connection to this test's empty database, in autocommit mode."""
     with psycopg.connect(database, autocommit=True) as connection:
         yield connection

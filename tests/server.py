@@ -11,15 +11,16 @@ import os
 import secrets
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing, contextmanager
 from enum import Enum
 from functools import cache
 from pathlib import Path
 
-import docker
 import psycopg
 import requests
+from docker import DockerClient
+from docker.errors import DockerException
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from testcontainers.community.postgres import PostgresContainer
@@ -63,7 +64,7 @@ def description() -> str:
 
 
 @contextmanager
-def running() -> Iterator[str]:
+def running() -> Generator[str]:
     """Start the server; how to connect to it as a user who may create databases."""
     match chosen():
         case Kind.NAMED:
@@ -82,7 +83,7 @@ def running() -> Iterator[str]:
 
 
 @contextmanager
-def database(server: str, template: str = "template0") -> Iterator[str]:
+def database(server: str, template: str = "template0") -> Generator[str]:
     """A database of its own, made as a copy and dropped at the end; how to connect to it."""
     # Runs at the same time on one server do not get into each other's way.
     name = f"bulkload_test_{os.getpid()}_{secrets.token_hex(4)}"
@@ -111,9 +112,9 @@ def _docker_answers() -> bool:
         warnings.simplefilter("ignore", ResourceWarning)
         try:
             # With a version given, the client does not ask for it when it is made, and can be closed.
-            with closing(docker.DockerClient(host, version="1.41", timeout=5)) as client:
+            with closing(DockerClient(host, version="1.41", timeout=5)) as client:
                 return bool(client.ping())
-        except (docker.errors.DockerException, requests.RequestException):
+        except (DockerException, requests.RequestException):
             return False
         finally:
             gc.collect()

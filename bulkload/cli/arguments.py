@@ -120,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add(
-    found: argparse._SubParsersAction[argparse.ArgumentParser],  # noqa: SLF001 - it has no public name
+    found: argparse._SubParsersAction[argparse.ArgumentParser],  # pyright: ignore[reportPrivateUsage] - it has no public name
     name: str,
     command: Callable[[Options], int],
     what: str,
@@ -155,7 +155,7 @@ def _add_files(parser: argparse.ArgumentParser, *names: str) -> None:
     group = parser.add_argument_group(
         "files", "~ and $VARS are expanded, gzip and zstd are read as they are, - is standard input"
     )
-    required = len(names) == 1 or names[0] == "items" and "nanos" not in names
+    required = len(names) == 1 or (names[0] == "items" and "nanos" not in names)
     for name in names:
         group.add_argument(f"--{name}-file", metavar="FILE", help=f"the {name}", required=required and name == names[0])
 

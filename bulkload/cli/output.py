@@ -6,7 +6,7 @@ import datetime as dt
 import json
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -58,7 +58,7 @@ def tell(message: str) -> None:
 
 
 @contextmanager
-def progress(options: Options, sources: Sequence[Source]) -> Iterator[chunks.Watch]:
+def progress(options: Options, sources: Sequence[Source]) -> Generator[chunks.Watch]:
     """A bar a source while it is read, on standard error; nothing where that is no terminal."""
     console = Console(stderr=True)
     shown = options.progress == "always" or (options.progress == "auto" and console.is_terminal and not options.quiet)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ _LIBPQ_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "P
 
 
 @contextmanager
-def connection(options: Options) -> Iterator[Connection]:
+def connection(options: Options) -> Generator[Connection]:
     """A connection to the server that the user named, or to an embedded one. The first line printed says which."""
     conninfo = options.dsn or os.environ.get("DATABASE_URL")
     if conninfo is None and any(os.environ.get(name) for name in _LIBPQ_VARIABLES):

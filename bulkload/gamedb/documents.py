@@ -62,7 +62,7 @@ class Spell(msgspec.Struct, rename="pascal"):
 
 
 class SpellData(msgspec.Struct, rename="pascal"):
-    """The spells that an event sets off, each as its JSON text: it is decoded twice, for its fixed keys and its others."""
+    """The spells that an event sets off, each as JSON text: decoded twice, for its fixed keys and for its others."""
 
     event: int
     items: list[msgspec.Raw] | None = None

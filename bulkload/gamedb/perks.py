@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import cast
 
 import attrs
 import msgspec
@@ -65,9 +66,7 @@ class PerkRecords:
 
     def decode(self, piece: Slice) -> PerkDocument:
         """The perk. Raises RecordError."""
-        row = _decode(piece.data)
-        if not isinstance(row, dict):
-            raise RecordError("the row has another number of values than there are columns")
+        row = _row(piece.data)
         return PerkDocument(
             aoid=_int(row, "aoid"),
             name=_text(row, "name"),
@@ -79,16 +78,15 @@ class PerkRecords:
             ai_title=_int(row, "aiTitle", missing=0),
         )
 
-    def identify(self, piece: Slice) -> None:  # noqa: ARG002 - perks are told apart in the database alone
+    def identify(self, piece: Slice) -> None:
         """None."""
 
     def label(self, piece: Slice) -> str:
         """As in `perk 17 (AOID 210372)`."""
         try:
-            row = _decode(piece.data)
+            aoid = _row(piece.data).get("aoid")
         except RecordError:
-            row = None
-        aoid = row.get("aoid") if isinstance(row, dict) else None
+            aoid = None
         return f"perk {piece.position}" + (f" (AOID {aoid})" if isinstance(aoid, int) else "")
 
     def as_json(self, piece: Slice) -> bytes:
@@ -98,7 +96,7 @@ class PerkRecords:
 
 def add_perk(sink: Sink, document: PerkDocument) -> None:
     """The row of a perk; none where its AOID is not that of an imported item."""
-    item = sink.find(ITEMS_BY_KIND, document.aoid, False)  # noqa: FBT003 - the value of a column
+    item = sink.find(ITEMS_BY_KIND, document.aoid, False)
     if item is None:
         raise Skip
     sink.add(
@@ -127,9 +125,11 @@ def _slice(number: int, columns: list[str], row: msgspec.Raw) -> Slice:
     return Slice(number, msgspec.json.encode(dict(zip(columns, values, strict=True))))
 
 
-def _decode(data: bytes) -> object:
+def _row(data: bytes) -> dict[str, object]:
     try:
-        return msgspec.json.decode(data)
+        return msgspec.json.decode(data, type=dict[str, object])
+    except msgspec.ValidationError as error:
+        raise RecordError("the row is not a list of as many values as there are columns") from error
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise RecordError(f"not JSON: {error}") from error
 
@@ -174,7 +174,7 @@ def _ids(row: Mapping[str, object], column: str, known: Mapping[str, int]) -> tu
     if not isinstance(names, list):
         raise RecordError(f"{names!r} is not a list of names", path=column)
     ids: list[int] = []
-    for place, name in enumerate(names):
+    for place, name in enumerate(cast("list[object]", names)):
         found = known.get(name.lower().replace(" ", "").replace("-", "")) if isinstance(name, str) else None
         if found is None:
             raise RecordError(f"{name!r} is not known", path=f"{column}[{place}]")

@@ -10,12 +10,13 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from bulkload import embedded
 from bulkload.errors import ConnectError
@@ -54,7 +55,7 @@ def launch(directory: Path, account: tuple[str, ...] = ()) -> subprocess.Popen[s
 
 
 @contextmanager
-def user(directory: Path, account: tuple[str, ...] = ()) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def user(directory: Path, account: tuple[str, ...] = ()) -> Generator[tuple[subprocess.Popen[str], str]]:
     """The same, once the server runs; it goes at the end of the block, if it has not been ended before."""
     with launch(directory, account) as process:
         assert process.stdout is not None
@@ -131,8 +132,9 @@ def test_a_setting_that_is_wrong_is_told(directory: Path) -> None:
 
 def test_an_exception_stops_the_server(directory: Path) -> None:
     """Leaving the block in any way is leaving it."""
-    with pytest.raises(LookupError), embedded.start(directory, HASTY) as server:
-        process = postmaster(directory)
+    server = embedded.start(directory, HASTY)
+    process = postmaster(directory)
+    with pytest.raises(LookupError), server:
         raise LookupError
     assert not answers(server.conninfo)
     assert not is_running(process)
@@ -229,7 +231,7 @@ def test_any_path_will_do(tmp_path: Path, name: str) -> None:
     """Blanks, quotes, commas, and more bytes than the name of a socket may have."""
     with embedded.start(tmp_path / name, HASTY) as server:
         assert query(server.conninfo, "SELECT 42") == 42
-        socket = Path(str(psycopg.conninfo.conninfo_to_dict(server.conninfo)["host"]))
+        socket = Path(str(conninfo_to_dict(server.conninfo)["host"]))
         assert stat.S_IMODE(socket.stat().st_mode) == stat.S_IRWXU
     assert not socket.exists()
 
@@ -247,7 +249,7 @@ def test_a_folder_for_the_socket_that_others_can_enter_is_refused(directory: Pat
 def test_a_directory_that_cannot_be_is_told(tmp_path: Path) -> None:
     """An error of the file system is one of the connection, to the user."""
     (tmp_path / "file").touch()
-    with pytest.raises(ConnectError, match="cannot use .*file"):
+    with pytest.raises(ConnectError, match=r"cannot use .*file"):
         embedded.start(tmp_path / "file", HASTY)
 
 

@@ -26,7 +26,7 @@ Connection = psycopg.Connection[tuple[object, ...]]
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 INT4 = st.integers(-(2**31), 2**31 - 1)
 DECIMAL = st.decimals(allow_nan=True, allow_infinity=True, places=None).filter(
-    lambda d: not d.is_finite() or -1000 < d.adjusted() < 1000 and len(d.as_tuple().digits) < 1000
+    lambda d: not d.is_finite() or (-1000 < d.adjusted() < 1000 and len(d.as_tuple().digits) < 1000)
 )
 JSON = st.recursive(
     st.none() | st.booleans() | INT4 | st.floats(allow_nan=False, allow_infinity=False) | TEXT,

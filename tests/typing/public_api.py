@@ -1,6 +1,6 @@
 """Every shape of the public API as a user writes it, and the mistakes that a type checker must reject.
 
-Checked by mypy and pyright, never run. A line marked `# wrong` must be an error to both; see tests/typing/test_typing.py.
+Checked by mypy and pyright, never run. A line marked `# wrong` must be an error to both; test_typing.py sees to that.
 """
 
 from __future__ import annotations

@@ -15,13 +15,13 @@ import attrs
 import msgspec
 import pytest
 
-from bulkload.gamedb.generate import Files, Sizes, generate
-from bulkload.gamedb.generate.dice import Dice
-from bulkload.gamedb.generate.numbering import item_aoid, keeps_its_aoid, nano_aoid
-from bulkload.gamedb.generate.oddities import ODDITIES
-from bulkload.gamedb.generate.perks import perks_text
-from bulkload.gamedb.generate.records import item_lines, nano_lines
-from bulkload.gamedb.generate.symbiants import symbiant_lines
+from bulkload.gamedb.generator import Files, Sizes, generate
+from bulkload.gamedb.generator.dice import Dice
+from bulkload.gamedb.generator.numbering import item_aoid, keeps_its_aoid, nano_aoid
+from bulkload.gamedb.generator.oddities import ODDITIES
+from bulkload.gamedb.generator.perks import perks_text
+from bulkload.gamedb.generator.records import item_lines, nano_lines
+from bulkload.gamedb.generator.symbiants import symbiant_lines
 
 INT_MIN, INT_MAX = -(2**31), 2**31 - 1
 
@@ -298,7 +298,7 @@ def test_a_run_that_dies_leaves_the_earlier_file(tmp_path: Path, monkeypatch: py
         yield from item_lines(items // 2, dice)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bulkload.gamedb.generate.item_lines", interrupted)
+    monkeypatch.setattr("bulkload.gamedb.generator.item_lines", interrupted)
     with pytest.raises(KeyboardInterrupt):
         generate(tmp_path, Sizes(40))
     assert (tmp_path / "items.json").read_bytes() == before

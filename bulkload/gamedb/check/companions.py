@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from bulkload.errors import SourceError
+from bulkload import SourceError
 from bulkload.gamedb.check import files, fitting
 from bulkload.gamedb.check.content import Json, Mob, Perk
 from bulkload.gamedb.check.fitting import Misfit, elements, integer, members
@@ -40,7 +40,7 @@ _PERK_COLUMNS = ("aoid", "name", "counter", "type", "professions", "breeds", "le
 
 # More digits fit no column, and int() takes only so many.
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,20}")
-_AOID_IN_LINK = re.compile(r"AOID=([0-9]+)")
+_AOID_IN_LINK = re.compile(r"[?&;]AOID=([0-9]+)", re.IGNORECASE)
 # quality level, slot, family, boss name, playfield, location, mob names, level, two empty ones, then the link.
 _LINK = 10
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 from itertools import islice
 from typing import TypeVar, cast
 
-from bulkload.errors import shown
+from bulkload import shown
 from bulkload.gamedb.check.content import Content, Item, canonical
 
 _K = TypeVar("_K")

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias, cast
 
 import attrs
 
-Json: TypeAlias = "None | bool | int | Decimal | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | Decimal | str | list[Json] | dict[str, Json] | None"
 """A JSON value. Numbers with a point or an exponent are decimals: a float would hide a digit that was lost."""
 Pair: TypeAlias = tuple[int, int]
 """A row of stat_values: stat and value."""

@@ -14,8 +14,7 @@ from psycopg import sql
 from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow, tuple_row
 
-from bulkload import statements
-from bulkload.errors import ServerError
+from bulkload import ServerError, load_statements
 from bulkload.gamedb.check import files
 from bulkload.gamedb.check.content import (
     Action,
@@ -180,7 +179,7 @@ class _Reader:
             return {item.aoid: item for item in self.items(ids)}
 
     def _statement(self, block: str) -> sql.Composed:
-        return statements.load("gamedb/check")[block].format(schema=sql.Identifier(self.schema))
+        return load_statements("gamedb/check")[block].format(schema=sql.Identifier(self.schema))
 
 
 class _ByItem:

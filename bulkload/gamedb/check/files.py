@@ -13,11 +13,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import NoReturn, TextIO, cast
 
-from bulkload.errors import SourceError, shown
+from bulkload import SourceError, shown
 from bulkload.gamedb.check.content import Json
 
 # Read at once: large enough that few records lie across an edge and are decoded twice.
 _CHUNK = 4 * 1024 * 1024
+_LONGEST_INTEGER = 4000
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 
@@ -25,9 +26,13 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
 
 
+def _whole(digits: str) -> int | Decimal:
+    return int(digits) if len(digits) <= _LONGEST_INTEGER else Decimal(digits)
+
+
 _DECODER = json.JSONDecoder(parse_float=Decimal, parse_constant=_refuse)
 # For numbers of more digits than int() takes. Not the only one: a call for each number costs more than all the rest.
-_PATIENT_DECODER = json.JSONDecoder(parse_float=Decimal, parse_int=Decimal, parse_constant=_refuse)
+_PATIENT_DECODER = json.JSONDecoder(parse_float=Decimal, parse_int=_whole, parse_constant=_refuse)
 
 
 def parsed(text: str) -> Json:
@@ -56,8 +61,15 @@ def elements(path: Path) -> Iterator[Json]:
             window.mark()
         else:
             mark = ","
+            number = 0
             while mark == ",":
-                yield window.value()
+                number += 1
+                try:
+                    value = window.value()
+                except json.JSONDecodeError as error:
+                    # Its own position is one in the window, which tells nobody anything.
+                    raise ValueError(f"element {number}: {error.msg}") from error
+                yield value
                 mark = window.mark()
             if mark != "]":
                 raise ValueError(f"{shown(mark)} stands where a comma or `]` should" if mark else "it ends too early")

@@ -12,7 +12,7 @@ _DIGITS_BEFORE_POINT = 131_072
 _DIGITS_AFTER_POINT = 16_383
 
 
-class Misfit(ValueError):
+class Misfit(ValueError):  # noqa: N818 - a finding, not a failure
     """This record cannot go in."""
 
 
@@ -67,6 +67,11 @@ def elements(value: Json) -> list[Json]:
     if not isinstance(value, list):
         raise Misfit("no array")
     return value
+
+
+def elements_or_none(value: Json) -> list[Json]:
+    """A JSON array that may be missing: null is an empty one."""
+    return [] if value is None else elements(value)
 
 
 def _check_characters(value: str) -> None:

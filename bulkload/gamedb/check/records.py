@@ -1,7 +1,7 @@
 """A record of items.json or nanos.json as the item that it must become.
 
-A key that is missing says the same as an empty list or null; a value of another shape than the format's makes the
-whole record a misfit.
+A key that is missing says the same as null, and null in place of a list the same as an empty one. Any other value of
+another shape than the format's makes the whole record a misfit.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bulkload.gamedb.check.content import (
     SpellData,
     Term,
 )
-from bulkload.gamedb.check.fitting import elements, integer, integer_or_null, members
+from bulkload.gamedb.check.fitting import elements_or_none, integer, integer_or_null, members
 
 _LONGEST_NAME = 128
 _LONGEST_DESCRIPTION = 8192
@@ -41,7 +41,7 @@ def aoid(record: Json) -> int:
 def item(record: Json, *, is_nano: bool) -> Item:
     """The item with all that its own record says; perks and sources come from other files. Raises Misfit."""
     fields = members(record)
-    stats = [_pair(value) for value in elements(fields.get("StatValues", []))]
+    stats = [_pair(value) for value in elements_or_none(fields.get("StatValues"))]
     return Item(
         aoid=integer(fields.get("AOID")),
         name=_text_or_empty(fields.get("Name"), _LONGEST_NAME),
@@ -54,7 +54,7 @@ def item(record: Json, *, is_nano: bool) -> Item:
         attack_defense=_attack_defense(fields.get("AttackDefenseData")),
         animation_mesh=_animation_mesh(fields.get("AnimationMesh")),
         actions=_actions(fields.get("ActionData")),
-        spell_data=tuple(_spell_data(value) for value in elements(fields.get("SpellData", []))),
+        spell_data=tuple(_spell_data(value) for value in elements_or_none(fields.get("SpellData"))),
         shop_hash=_shop_hash(fields.get("ShopHashData")),
         perk=None,
         sources=(),
@@ -79,7 +79,7 @@ def _pair(value: Json) -> Pair:
 
 
 def _pairs(value: Json) -> frozenset[Pair]:
-    return frozenset(_pair(element) for element in elements(value))
+    return frozenset(_pair(element) for element in elements_or_none(value))
 
 
 def _pair_or_null(value: Json) -> Pair | None:
@@ -90,7 +90,7 @@ def _attack_defense(value: Json) -> AttackDefense | None:
     if value is None:
         return None
     fields = members(value)
-    return AttackDefense(_pairs(fields.get("Attack", [])), _pairs(fields.get("Defense", [])))
+    return AttackDefense(_pairs(fields.get("Attack")), _pairs(fields.get("Defense")))
 
 
 def _animation_mesh(value: Json) -> AnimationMesh | None:
@@ -108,12 +108,12 @@ def _criterion(value: Json) -> Criterion:
 def _actions(value: Json) -> tuple[Action, ...]:
     if value is None:
         return ()
-    return tuple(_action(element) for element in elements(members(value).get("Actions", [])))
+    return tuple(_action(element) for element in elements_or_none(members(value).get("Actions")))
 
 
 def _action(value: Json) -> Action:
     fields = members(value)
-    criteria = elements(fields.get("Criteria", []))
+    criteria = elements_or_none(fields.get("Criteria"))
     return Action(
         integer(fields.get("Action")),
         tuple(Term(place, _criterion(criterion)) for place, criterion in enumerate(criteria)),
@@ -122,7 +122,7 @@ def _action(value: Json) -> Action:
 
 def _spell_data(value: Json) -> SpellData:
     fields = members(value)
-    spells = tuple(_spell(element) for element in elements(fields.get("Items", [])))
+    spells = tuple(_spell(element) for element in elements_or_none(fields.get("Items")))
     return SpellData(integer(fields.get("Event")), spells)
 
 
@@ -130,20 +130,20 @@ def _spell(value: Json) -> Spell:
     fields = members(value)
     spell_format = fields.get("SpellFormat")
     return Spell(
-        target=integer(fields.get("Target")),
-        tick_count=integer(fields.get("TickCount")),
-        tick_interval=integer(fields.get("TickInterval")),
-        spell_id=integer(fields.get("SpellID")),
+        target=integer_or_null(fields.get("Target")),
+        tick_count=integer_or_null(fields.get("TickCount")),
+        tick_interval=integer_or_null(fields.get("TickInterval")),
+        spell_id=integer_or_null(fields.get("SpellID")),
         spell_format=None if spell_format is None else fitting.text(spell_format, _LONGEST_FORMAT),
         spell_params=fitting.json({key: inner for key, inner in fields.items() if key not in _NOT_A_PARAMETER}),
-        criteria=frozenset(_criterion(element) for element in elements(fields.get("Criteria", []))),
+        criteria=frozenset(_criterion(element) for element in elements_or_none(fields.get("Criteria"))),
     )
 
 
 def _shop_hash(value: Json) -> tuple[ShopHash, ...]:
     if value is None:
         return ()
-    return tuple(_shop_hash_row(element) for element in elements(members(value).get("Items", [])))
+    return tuple(_shop_hash_row(element) for element in elements_or_none(members(value).get("Items")))
 
 
 def _shop_hash_row(value: Json) -> ShopHash:

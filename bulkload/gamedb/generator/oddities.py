@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
-from bulkload.gamedb.generate.document import (
+from bulkload.gamedb.generator.document import (
     INT_MAX,
     INT_MIN,
     Pair,
@@ -22,7 +22,7 @@ from bulkload.gamedb.generate.document import (
     shelf,
     spell,
 )
-from bulkload.gamedb.generate.numbering import PERIOD
+from bulkload.gamedb.generator.numbering import PERIOD
 
 _LONGEST_NAME = 128
 _LONGEST_DESCRIPTION = 8192
@@ -82,7 +82,7 @@ def _long_expression(record: Record) -> Record:
 
 
 def _unusual_spells(record: Record) -> Record:
-    nested = {
+    nested: dict[str, object] = {
         "Criteria": [{"Value1": 1, "Value2": 2, "Operator": 0}],
         "SpellID": "not the one above",
         "Inner": {"Criteria": {"deep": [[], [{}], {"": None}]}, "Target": None},

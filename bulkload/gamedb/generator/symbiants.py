@@ -7,9 +7,9 @@ from math import lcm
 
 import attrs
 
-from bulkload.gamedb.generate import numbering
-from bulkload.gamedb.generate.dice import Dice
-from bulkload.gamedb.generate.words import PLACES, split
+from bulkload.gamedb.generator import numbering
+from bulkload.gamedb.generator.dice import Dice
+from bulkload.gamedb.generator.words import PLACES, split
 
 _FAMILIES = ("Artillery", "Cavalry", "Garrison", "Outrider", "Sapper")
 _SLOTS = (

@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 
-from bulkload.gamedb.generate import numbering
-from bulkload.gamedb.generate.dice import Dice
-from bulkload.gamedb.generate.document import Action, Event, Pair, Record, Shelf, action, event, line, pair, shelf
-from bulkload.gamedb.generate.oddities import oddity
-from bulkload.gamedb.generate.spells import expression, random_spell
-from bulkload.gamedb.generate.symbiants import Symbiant
-from bulkload.gamedb.generate.words import (
+from bulkload.gamedb.generator import numbering
+from bulkload.gamedb.generator.dice import Dice
+from bulkload.gamedb.generator.document import Action, Event, Pair, Record, Shelf, action, event, line, pair, shelf
+from bulkload.gamedb.generator.oddities import oddity
+from bulkload.gamedb.generator.spells import expression, random_spell
+from bulkload.gamedb.generator.symbiants import Symbiant
+from bulkload.gamedb.generator.words import (
     GARMENTS,
     MATERIALS,
     PLACES,

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import attrs
 
-from bulkload.gamedb.generate.dice import Dice
-from bulkload.gamedb.generate.perks import perks_text
-from bulkload.gamedb.generate.records import item_lines, nano_lines
-from bulkload.gamedb.generate.symbiants import symbiant_lines
+from bulkload.gamedb.generator.dice import Dice
+from bulkload.gamedb.generator.perks import perks_text
+from bulkload.gamedb.generator.records import item_lines, nano_lines
+from bulkload.gamedb.generator.symbiants import symbiant_lines
 
 __all__ = ["Files", "Sizes", "generate"]
 

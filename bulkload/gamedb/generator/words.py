@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from bulkload.gamedb.generate.dice import Dice
+from bulkload.gamedb.generator.dice import Dice
 
 
 def split(words: str) -> tuple[str, ...]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 
-from bulkload.gamedb.generate import numbering
-from bulkload.gamedb.generate.dice import Dice
-from bulkload.gamedb.generate.words import MATERIALS, PROGRAMS
+from bulkload.gamedb.generator import numbering
+from bulkload.gamedb.generator.dice import Dice
+from bulkload.gamedb.generator.words import MATERIALS, PROGRAMS
 
 _PROFESSIONS = (
     "Soldier",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from bulkload.gamedb.generate.dice import Dice
-from bulkload.gamedb.generate.document import Criterion, Spell, criterion, spell
-from bulkload.gamedb.generate.words import PLACES, SKILLS
+from bulkload.gamedb.generator.dice import Dice
+from bulkload.gamedb.generator.document import Criterion, Spell, criterion, spell
+from bulkload.gamedb.generator.words import PLACES, SKILLS
 
 _SKILLS = tuple(SKILLS.items())
 # The skills that criteria ask for: all of them would give more distinct criteria than the real set has.

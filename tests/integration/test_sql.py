@@ -1,0 +1,65 @@
+"""Every statement in sql/ is one that the server understands."""
+
+from __future__ import annotations
+
+import re
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from bulkload.statements import directory, load
+
+# Stand-ins for what is filled in: a table of the items database, its columns, and a source of rows.
+PLACES: dict[str, sql.Composable] = {
+    "target": sql.SQL("items"),
+    "targets": sql.SQL("items, actions"),
+    "columns": sql.SQL("id, aoid"),
+    "values": sql.SQL("source.id, source.aoid"),
+    "source": sql.SQL("unnest(ARRAY[1], ARRAY[2]) WITH ORDINALITY AS source(id, aoid, place)"),
+    "key": sql.SQL("id"),
+    "id": sql.SQL("id"),
+    "order": sql.SQL("source.id"),
+    "on": sql.SQL("target.id = source.id"),
+    "assignments": sql.SQL("aoid = source.aoid"),
+    "before": sql.SQL("target.aoid"),
+    "after": sql.SQL("source.aoid"),
+    "column": sql.SQL("item_id"),
+    "referring": sql.SQL("actions"),
+    "limit": sql.SQL("1"),
+    "schema": sql.SQL("public"),
+}
+OTHER = {
+    "match_keys": {"id": sql.SQL("target.id")},
+    "referred_ids": {"column": sql.SQL("atkdef_id")},
+}
+# Scripts and commands that PREPARE does not take; other tests run them.
+NOT_PREPARED = {
+    "tables", "indexes", "views", "refresh_views", "create_schema", "set_path", "lock_for_keys", "truncate", "analyze",
+    "copy",
+}  # fmt: skip
+
+BLOCKS = [
+    (str(file.relative_to(directory()).with_suffix("")), name)
+    for file in sorted(directory().rglob("*.sql"))
+    for name in load(str(file.relative_to(directory()).with_suffix("")))
+    if name not in NOT_PREPARED
+]
+
+
+@pytest.mark.parametrize(("file", "name"), BLOCKS)
+def test_a_statement_is_understood(gamedb_database: str, file: str, name: str) -> None:
+    """PREPARE finds misspelt columns and wrong types without running anything."""
+    block = load(file)[name]
+    text = block.text
+    if re.search(r"(?<!\{)\{[a-z]+\}", text):
+        composed = block.format(**{**PLACES, **OTHER.get(name, {})}).as_string()
+    else:
+        composed = text
+    # Parameters by name become $1, $2, …; a doubled percent sign is one.
+    numbers: dict[str, str] = {}
+    prepared = re.sub(
+        r"%\((\w+)\)s", lambda match: numbers.setdefault(match[1], f"${len(numbers) + 1}"), composed
+    ).replace("%%", "%")
+    with psycopg.connect(gamedb_database) as connection:
+        connection.execute(f"PREPARE statement AS {prepared}".encode())
