@@ -23,6 +23,7 @@ from bulkload.errors import (
     ServerError,
     SourceError,
     UsageError,
+    shown,
 )
 from bulkload.formats import Format, Slice
 from bulkload.job import Input, Job, Skip
@@ -92,5 +93,6 @@ __all__ = [
     "record",
     "refused",
     "run",
+    "shown",
     "start",
 ]

@@ -21,6 +21,7 @@ from bulkload.errors import UsageError
 from bulkload.merge import Finder, Merge, read_keys
 from bulkload.ownership import Ownership
 from bulkload.plan import AnyEntity, AnyLookup, AnyRelation, Plan
+from bulkload.rebuild import Rebuild
 from bulkload.records import Id
 from bulkload.report import Report, TableReport
 from bulkload.server import Connection, refused
@@ -66,8 +67,10 @@ class Load(Buffers):
         mode: Mode,
         report: Report,
         batch_rows: int | None,
+        rebuild: Rebuild | None = None,
     ) -> None:
         self.connection = connection
+        self._rebuild = rebuild
         self.targets = targets
         self.mode = mode
         self.report = report
@@ -150,10 +153,21 @@ class Load(Buffers):
             super().repeated(relation, key)
         self.flush()
 
-    def analyze(self) -> None:
-        """Gather statistics of the tables that got rows, unless no row came since."""
-        if self._analyzed:
-            return
+    def complete(self) -> None:
+        """Write what waits, put back what was taken away, and gather statistics: the tables are as they will be.
+
+        It is done at the end of a load in any case; whoever wants to query the rows before the commit calls it first.
+        """
+        self.flush()
+        rebuild, self._rebuild = self._rebuild, None
+        if rebuild is not None:
+            rebuild.restore_indexes()
+        if not self._analyzed:
+            self._analyze()
+        if rebuild is not None:
+            rebuild.restore_foreign_keys()
+
+    def _analyze(self) -> None:
         self._analyzed = True
         with self.report.phase("analyze"), refused("ANALYZE"):
             for relation in self.plan:
@@ -333,7 +347,8 @@ def start(
 
     With `clear`, the tables are emptied first, those that refer to them included, seeded ones not. In
     `Mode.OPTIMIZED` all of that is one transaction (a savepoint, where the caller is in a transaction already): an
-    exception inside the block, or a crash, leaves the database as it was.
+    exception inside the block, or a crash, leaves the database as it was. Indexes and foreign keys of the tables that
+    were emptied are dropped and made again inside it, which changes nothing but the time that it takes.
 
     `prepare` is called first, inside the transaction where there is one: it creates what is missing. The account is
     kept in `report`, of which `Load.report` has one anyway.
@@ -351,11 +366,18 @@ def start(
             targets = catalog.describe(connection, plan.described, schema)
         if clear:
             clear_tables(connection, plan, targets, report)
-        load = Load(connection, plan, targets, mode=mode, report=report, batch_rows=batch_rows)
+        rebuild = _rebuild(connection, plan, targets, report) if clear and mode is Mode.OPTIMIZED else None
+        load = Load(connection, plan, targets, mode=mode, report=report, batch_rows=batch_rows, rebuild=rebuild)
         yield load
-        load.flush()
-        load.analyze()
+        load.complete()
     report.seconds = time.perf_counter() - begin
+
+
+def _rebuild(connection: Connection, plan: Plan, targets: Mapping[AnyRelation, Target], report: Report) -> Rebuild:
+    emptied = [relation for relation in plan if not relation.seeded]
+    # Keys by which rows are looked up while the load runs are needed there.
+    unkeyed = [relation for relation in emptied if relation.conflict is None]
+    return Rebuild(connection, [targets[each].oid for each in emptied], [targets[each].oid for each in unkeyed], report)
 
 
 @contextmanager

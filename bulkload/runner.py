@@ -63,7 +63,7 @@ def run(
             columns = {relation.name: target.columns for relation, target in load.targets.items()}
             mapper = Mapper(load, columns, load.find_id, rejects, report)
             Passes(sources, mapper, report, chunk=chunk, watch=watch).run(load.flush)
-            load.analyze()
+            load.complete()
             if finish is not None:
                 with report.phase("finish"), transaction(connection), refused("the statements that end the load"):
                     finish(connection)

@@ -28,6 +28,9 @@ PLACES: dict[str, sql.Composable] = {
     "referring": sql.SQL("actions"),
     "limit": sql.SQL("1"),
     "schema": sql.SQL("public"),
+    "table": sql.SQL("items"),
+    "name": sql.SQL("items_pkey"),
+    "definition": sql.SQL("PRIMARY KEY (id)"),
 }
 OTHER = {
     "match_keys": {"id": sql.SQL("target.id")},
@@ -36,7 +39,7 @@ OTHER = {
 # Scripts and commands that PREPARE does not take; other tests run them.
 NOT_PREPARED = {
     "tables", "indexes", "views", "refresh_views", "create_schema", "set_path", "lock_for_keys", "truncate", "analyze",
-    "copy",
+    "copy", "drop_constraint", "drop_index", "add_constraint", "check_deferred",
 }  # fmt: skip
 
 BLOCKS = [

@@ -1,0 +1,186 @@
+"""What is taken away while emptied tables are filled comes back exactly, or the load changes nothing."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from bulkload import Entity, Id, Keep, Mode, Plan, ServerError, Table, record, start
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+
+@record
+class Kind:
+    name: str
+
+
+@record
+class Thing:
+    kind_id: Id[Kind]
+    name: str
+    place: int
+
+
+@record
+class Part:
+    thing_id: Id[Thing]
+    number: int
+
+
+KINDS = Entity("kinds", Kind, ("name",), conflict=Keep(on=("name",)))
+THINGS = Entity("things", Thing, ("kind_id", "name", "place"))
+PARTS = Table("parts", Part, ("thing_id", "number"))
+PLAN = Plan(KINDS, THINGS, PARTS)
+
+SCHEMA = """
+CREATE TABLE kinds (id serial PRIMARY KEY, name text NOT NULL UNIQUE);
+CREATE TABLE things (
+    id serial PRIMARY KEY, kind_id int NOT NULL REFERENCES kinds ON DELETE CASCADE, name text, place int, extra text,
+    CONSTRAINT things_once UNIQUE (name, place) INCLUDE (extra) DEFERRABLE INITIALLY DEFERRED,
+    CONSTRAINT things_apart EXCLUDE USING btree (id WITH =) WHERE (place > 5)
+);
+CREATE TABLE parts (
+    thing_id int REFERENCES things ON UPDATE SET NULL DEFERRABLE INITIALLY DEFERRED, number int,
+    PRIMARY KEY (thing_id, number) WITH (fillfactor = 70)
+);
+CREATE TABLE outside (thing_id int REFERENCES things, CONSTRAINT named FOREIGN KEY (thing_id) REFERENCES things);
+CREATE INDEX things_lower ON things USING btree (lower(name) text_pattern_ops DESC NULLS LAST) WITH (fillfactor = 60)
+    WHERE place <> 3;
+CREATE UNIQUE INDEX things_unique ON things (place, id) NULLS NOT DISTINCT;
+CREATE INDEX things_gin ON things USING gin (to_tsvector('english', name));
+CREATE INDEX things_brin ON things USING brin (place) WITH (pages_per_range = 4);
+CREATE INDEX "Things ""odd"" name" ON things (kind_id) INCLUDE (place);
+CREATE INDEX things_remarked ON things (place);
+COMMENT ON INDEX things_remarked IS 'kept, for its comment';
+CREATE INDEX things_clustered ON things (name);
+ALTER TABLE things CLUSTER ON things_clustered;
+CREATE INDEX things_measured ON things ((place + 1));
+ALTER INDEX things_measured ALTER COLUMN 1 SET STATISTICS 500;
+ALTER TABLE parts ADD CONSTRAINT parts_loose FOREIGN KEY (number) REFERENCES kinds NOT VALID;
+CREATE VIEW counted AS SELECT t.id, t.name, count(*) FROM things t JOIN parts p ON p.thing_id = t.id GROUP BY t.id;
+"""
+
+# Names and definitions, by oid, so that what was made anew shows.
+OBJECTS = """
+SELECT c.relname::text, c.oid::bigint FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+WHERE i.indrelid IN ('kinds'::regclass, 'things'::regclass, 'parts'::regclass)
+UNION ALL
+SELECT conname::text, oid::bigint FROM pg_constraint
+WHERE contype = 'f' AND conrelid IN ('things'::regclass, 'parts'::regclass, 'outside'::regclass)
+"""
+
+DEFINITIONS = """
+SELECT c.relname::text, pg_get_indexdef(c.oid), i.indisclustered, obj_description(c.oid, 'pg_class'),
+       (SELECT max(a.attstattarget) FROM pg_attribute a WHERE a.attrelid = c.oid)
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+WHERE i.indrelid IN ('kinds'::regclass, 'things'::regclass, 'parts'::regclass)
+UNION ALL
+SELECT conrelid::regclass || '.' || conname, pg_get_constraintdef(oid), convalidated, NULL, NULL
+FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+ORDER BY 1
+"""
+
+
+@pytest.fixture
+def things(connection: Connection) -> Connection:
+    version = connection.info.server_version
+    connection.execute(
+        SCHEMA.replace(" NULLS NOT DISTINCT", "" if version < 150000 else " NULLS NOT DISTINCT").encode()
+    )
+    return connection
+
+
+def fill(connection: Connection, count: int, mode: Mode = Mode.OPTIMIZED, place: int | None = None) -> None:
+    with start(connection, PLAN, clear=True, mode=mode) as load:
+        for n in range(count):
+            thing = load.add(THINGS, Thing(load.add(KINDS, Kind(f"k{n % 3}")), f"n{n}", n if place is None else place))
+            load.add(PARTS, Part(thing, n))
+
+
+def test_the_catalog_is_as_it_was(things: Connection) -> None:
+    """Every definition, and what definitions do not say."""
+    before = things.execute(DEFINITIONS.encode()).fetchall()
+    things.execute("ALTER TABLE parts DROP CONSTRAINT parts_loose")
+    fill(things, 100)
+    things.execute("ALTER TABLE parts ADD CONSTRAINT parts_loose FOREIGN KEY (number) REFERENCES kinds NOT VALID")
+    assert things.execute(DEFINITIONS.encode()).fetchall() == before
+    assert things.execute("SELECT count(*) FROM parts").fetchone() == (100,)
+    with pytest.raises(psycopg.errors.ForeignKeyViolation):
+        things.execute("INSERT INTO parts VALUES (0, 0)")
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        things.execute("INSERT INTO things (kind_id, name, place) SELECT kind_id, name, place FROM things")
+
+
+def test_what_would_not_come_back_exactly_stays(things: Connection) -> None:
+    """Comments, cluster marks, statistics targets, views on keys and keys of conflict rules: left where they are."""
+    before = dict(things.execute(OBJECTS.encode()).fetchall())
+    things.execute("ALTER TABLE parts DROP CONSTRAINT parts_loose")
+    fill(things, 10)
+    after = dict(things.execute(OBJECTS.encode()).fetchall())
+    del before["parts_loose"]
+    assert after.keys() == before.keys()
+    stayed = {name for name, oid in before.items() if after[name] == oid}
+    assert stayed == {
+        "kinds_pkey", "kinds_name_key", "things_pkey", "things_apart", "things_remarked", "things_clustered",
+        "things_measured", "outside_thing_id_fkey", "named", "parts_pkey",
+    }  # fmt: skip
+
+
+def test_standard_mode_drops_nothing(things: Connection) -> None:
+    """Its readers and writers never miss an index."""
+    things.execute("ALTER TABLE parts DROP CONSTRAINT parts_loose")
+    before = things.execute(OBJECTS.encode()).fetchall()
+    fill(things, 10, Mode.STANDARD)
+    assert sorted(things.execute(OBJECTS.encode()).fetchall()) == sorted(before)
+
+
+def test_rows_that_break_a_key_undo_the_load(things: Connection) -> None:
+    """The old rows and the old indexes are there; the message names the key."""
+    things.execute("ALTER TABLE parts DROP CONSTRAINT parts_loose")
+    fill(things, 10)
+    things.execute("CREATE UNIQUE INDEX things_one_place ON things (place)")
+    objects = sorted(things.execute(OBJECTS.encode()).fetchall())
+    with pytest.raises(ServerError, match=r"building the index public.things_one_place: .*\(place\)=\(7\)") as caught:
+        fill(things, 20, place=7)
+    assert caught.value.sqlstate == "23505"
+    assert sorted(things.execute(OBJECTS.encode()).fetchall()) == objects
+    assert things.execute("SELECT count(*), sum(place) FROM things").fetchone() == (10, 45)
+
+
+def test_a_killed_backend_changes_nothing(things: Connection, database: str) -> None:
+    """At whatever point of the load the connection is cut."""
+    things.execute("ALTER TABLE parts DROP CONSTRAINT parts_loose")
+    fill(things, 10)
+    objects = sorted(things.execute(OBJECTS.encode()).fetchall())
+    for rows in (0, 1, 50):
+        with psycopg.connect(database, autocommit=True) as doomed, pytest.raises(ServerError):
+            with start(doomed, PLAN, clear=True, batch_rows=20) as load:
+                for n in range(rows):
+                    kind = load.add(KINDS, Kind("k"))
+                    load.add(PARTS, Part(load.add(THINGS, Thing(kind, f"n{n}", n)), n))
+                things.execute("SELECT pg_terminate_backend(%s)", [doomed.info.backend_pid])
+                load.flush()
+                load.complete()
+        assert sorted(things.execute(OBJECTS.encode()).fetchall()) == objects
+        assert things.execute("SELECT count(*), sum(place) FROM things").fetchone() == (10, 45)
+
+
+def test_a_role_that_does_not_own_the_tables_keeps_their_indexes(things: Connection, database: str) -> None:
+    """It may clear and load; what it may not drop is not tried."""
+    things.execute("ALTER TABLE parts DROP CONSTRAINT parts_loose")
+    role = f"loader_{things.info.backend_pid}"
+    things.execute(
+        f"CREATE ROLE {role}; GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON ALL TABLES IN SCHEMA public TO {role};"
+        f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO {role}".encode()
+    )
+    try:
+        before = sorted(things.execute(OBJECTS.encode()).fetchall())
+        with psycopg.connect(database, autocommit=True) as other:
+            other.execute(f"SET ROLE {role}".encode())
+            other.add_notice_handler(lambda _notice: None)
+            fill(other, 10)
+        assert sorted(things.execute(OBJECTS.encode()).fetchall()) == before
+        assert things.execute("SELECT count(*) FROM parts").fetchone() == (10,)
+    finally:
+        things.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())
