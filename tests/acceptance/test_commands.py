@@ -355,7 +355,7 @@ def test_help_lists_the_commands(site: Site) -> None:
     """`--help` names every command."""
     done = site.run("--help")
     assert done.code == 0
-    assert [name for name in FLAGS if f" {name} " not in done.out] == []
+    assert [name for name in FLAGS if not re.search(rf"(?m)^ +{name}(?: |$)", done.out)] == []
 
 
 @pytest.mark.parametrize(
@@ -483,7 +483,7 @@ def test_validate_tells_the_rejects(site: Site) -> None:
     assert "rejected: some.json: record 2 (AOID 2): Name: " in done.out
     assert "rejected: some.json: record 4: the field AOID is missing" in done.out
     lines = (site.directory / "validated.jsonl").read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line)["record"] for line in lines] == [records[1], records[3]]
+    assert sorted((json.loads(line)["record"] for line in lines), key=records.index) == [records[1], records[3]]
 
 
 # --- Imports ---
@@ -651,7 +651,7 @@ def test_one_reject_more_ends_the_run(site: Site, filled: str, mode: Sequence[st
 @MODES
 def test_the_rejects_of_a_failed_run_are_kept(site: Site, empty: str, mode: Sequence[str]) -> None:
     """--rejects: the file holds what ended the run, and what was rejected before it."""
-    path = site.write("odd.json", [item(1), MISFITS[2], item(3), item(6, StatValues="some")])
+    path = site.write("odd.json", [item(1), MISFITS[2], item(3), item(7, StatValues="some")])
     options = ("--items-file", path, "--rejects", "failed.jsonl", "--max-rejects", "1")
     done = site.run("import-items", "-q", "--dsn", empty, *mode, *options)
     assert done.code == 1
@@ -801,10 +801,20 @@ def test_a_record_without_its_number_is_named_by_its_position(site: Site, empty:
         "host=127.0.0.1 password=swordfish port",
         "host=127.0.0.1 nonsense=swordfish",
         "postgresql://me:swordfish@[127.0.0.1/x",
-        "postgresql://me:swordfish@127.0.0.1:swordfish/x",
+        "postgresql://me:swordfish/1@127.0.0.1:1/x",
+        "postgresql://me:1@swordfish@127.0.0.1:1/x",
         "swordfish",
     ],
-    ids=["keywords", "uri", "half a keyword", "unknown keyword", "open bracket", "port in words", "bare"],
+    ids=[
+        "keywords",
+        "uri",
+        "half a keyword",
+        "unknown keyword",
+        "open bracket",
+        "slash in it",
+        "at sign in it",
+        "bare",
+    ],
 )
 @pytest.mark.parametrize("by", ["--dsn", "DATABASE_URL"])
 def test_a_password_is_never_shown(site: Site, dsn: str, by: str) -> None:
@@ -831,7 +841,8 @@ def test_a_missing_right_is_told_with_the_table(site: Site, filled: str, small: 
     with psycopg.connect(filled, autocommit=True) as connection:
         connection.execute(
             "DROP ROLE IF EXISTS acceptance_reader; CREATE ROLE acceptance_reader LOGIN; "
-            "GRANT SELECT ON ALL TABLES IN SCHEMA public TO acceptance_reader"
+            "GRANT SELECT ON ALL TABLES IN SCHEMA public TO acceptance_reader; "
+            "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO acceptance_reader"
         )
     try:
         before = snapshot(filled)
@@ -839,7 +850,7 @@ def test_a_missing_right_is_told_with_the_table(site: Site, filled: str, small: 
         done = site.run("import-items", "-q", "--dsn", dsn, *mode, "--items-file", small / "items.json")
         message = complaint(done)
         assert done.code == 1
-        assert re.search(r"\b(stat_values|items)\b", message)
+        assert re.search(r"\b(stat_values|items|actions)\b", message)
         assert "INSERT" in message or "permission denied" in message
         assert snapshot(filled) == before
     finally:

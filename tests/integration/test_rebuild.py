@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import psycopg
 import pytest
 
@@ -91,6 +93,11 @@ def things(connection: Connection) -> Connection:
     return connection
 
 
+def objects(connection: Connection) -> dict[str, int]:
+    """The indexes and foreign keys by name; another oid is another object."""
+    return dict(cast("list[tuple[str, int]]", connection.execute(OBJECTS.encode()).fetchall()))
+
+
 def fill(connection: Connection, count: int, mode: Mode = Mode.OPTIMIZED, place: int | None = None) -> None:
     with start(connection, PLAN, clear=True, mode=mode) as load:
         for n in range(count):
@@ -114,10 +121,10 @@ def test_the_catalog_is_as_it_was(things: Connection) -> None:
 
 def test_what_would_not_come_back_exactly_stays(things: Connection) -> None:
     """Comments, cluster marks, statistics targets, views on keys and keys of conflict rules: left where they are."""
-    before = dict(things.execute(OBJECTS.encode()).fetchall())
+    before = objects(things)
     things.execute("ALTER TABLE parts DROP CONSTRAINT parts_loose")
     fill(things, 10)
-    after = dict(things.execute(OBJECTS.encode()).fetchall())
+    after = objects(things)
     del before["parts_loose"]
     assert after.keys() == before.keys()
     stayed = {name for name, oid in before.items() if after[name] == oid}
@@ -130,9 +137,9 @@ def test_what_would_not_come_back_exactly_stays(things: Connection) -> None:
 def test_standard_mode_drops_nothing(things: Connection) -> None:
     """Its readers and writers never miss an index."""
     things.execute("ALTER TABLE parts DROP CONSTRAINT parts_loose")
-    before = things.execute(OBJECTS.encode()).fetchall()
+    before = objects(things)
     fill(things, 10, Mode.STANDARD)
-    assert sorted(things.execute(OBJECTS.encode()).fetchall()) == sorted(before)
+    assert objects(things) == before
 
 
 def test_rows_that_break_a_key_undo_the_load(things: Connection) -> None:
@@ -140,11 +147,11 @@ def test_rows_that_break_a_key_undo_the_load(things: Connection) -> None:
     things.execute("ALTER TABLE parts DROP CONSTRAINT parts_loose")
     fill(things, 10)
     things.execute("CREATE UNIQUE INDEX things_one_place ON things (place)")
-    objects = sorted(things.execute(OBJECTS.encode()).fetchall())
+    there = objects(things)
     with pytest.raises(ServerError, match=r"building the index public.things_one_place: .*\(place\)=\(7\)") as caught:
         fill(things, 20, place=7)
     assert caught.value.sqlstate == "23505"
-    assert sorted(things.execute(OBJECTS.encode()).fetchall()) == objects
+    assert objects(things) == there
     assert things.execute("SELECT count(*), sum(place) FROM things").fetchone() == (10, 45)
 
 
@@ -152,7 +159,7 @@ def test_a_killed_backend_changes_nothing(things: Connection, database: str) -> 
     """At whatever point of the load the connection is cut."""
     things.execute("ALTER TABLE parts DROP CONSTRAINT parts_loose")
     fill(things, 10)
-    objects = sorted(things.execute(OBJECTS.encode()).fetchall())
+    there = objects(things)
     for rows in (0, 1, 50):
         with psycopg.connect(database, autocommit=True) as doomed, pytest.raises(ServerError):
             with start(doomed, PLAN, clear=True, batch_rows=20) as load:
@@ -162,7 +169,7 @@ def test_a_killed_backend_changes_nothing(things: Connection, database: str) -> 
                 things.execute("SELECT pg_terminate_backend(%s)", [doomed.info.backend_pid])
                 load.flush()
                 load.complete()
-        assert sorted(things.execute(OBJECTS.encode()).fetchall()) == objects
+        assert objects(things) == there
         assert things.execute("SELECT count(*), sum(place) FROM things").fetchone() == (10, 45)
 
 
@@ -175,12 +182,12 @@ def test_a_role_that_does_not_own_the_tables_keeps_their_indexes(things: Connect
         f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO {role}".encode()
     )
     try:
-        before = sorted(things.execute(OBJECTS.encode()).fetchall())
+        before = objects(things)
         with psycopg.connect(database, autocommit=True) as other:
             other.execute(f"SET ROLE {role}".encode())
             other.add_notice_handler(lambda _notice: None)
             fill(other, 10)
-        assert sorted(things.execute(OBJECTS.encode()).fetchall()) == before
+        assert objects(things) == before
         assert things.execute("SELECT count(*) FROM parts").fetchone() == (10,)
     finally:
         things.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())
