@@ -8,6 +8,7 @@ It is synchronous: a load keeps one connection and one core busy. From async cod
 (`await asyncio.to_thread(...)`) with a connection of its own.
 """
 
+from bulkload.atomic import start
 from bulkload.catalog import existing_tables
 from bulkload.census import check
 from bulkload.chunks import Progress
@@ -28,7 +29,7 @@ from bulkload.errors import (
 from bulkload.formats import Format, Slice
 from bulkload.job import Input, Job, Skip
 from bulkload.json_records import JsonRecords
-from bulkload.load import Load, Mode, start
+from bulkload.load import Load, Mode
 from bulkload.memory import MemoryLoad
 from bulkload.plan import Plan
 from bulkload.records import Id, record

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 
 from bulkload import catalog
+from bulkload.atomic import start
 from bulkload.census import check
 from bulkload.chunks import DEFAULT_CHUNK, Mapper, Watch, unwatched
 from bulkload.job import Input
-from bulkload.load import Mode, start, transaction
+from bulkload.load import Load, Mode
 from bulkload.merge import Finder
 from bulkload.passes import Passes, plan_of, spooled, unhurried_collector
 from bulkload.plan import AnyLookup, Plan
 from bulkload.rejects import Rejects
 from bulkload.report import Report
-from bulkload.server import Connection, refused
+from bulkload.server import Connection, refused, transaction
 from bulkload.stream import adapt
 
 logger = logging.getLogger("bulkload")
@@ -62,12 +64,26 @@ def run(
         ) as load:
             columns = {relation.name: target.columns for relation, target in load.targets.items()}
             mapper = Mapper(load, columns, load.find_id, rejects, report)
-            Passes(sources, mapper, report, chunk=chunk, watch=watch).run(load.flush)
-            load.complete()
+            with _told_what_is_in(load, report):
+                Passes(sources, mapper, report, chunk=chunk, watch=watch).run(load.flush)
+                load.complete()
             if finish is not None:
                 with report.phase("finish"), transaction(connection), refused("the statements that end the load"):
                     finish(connection)
     return report
+
+
+@contextmanager
+def _told_what_is_in(load: Load, report: Report) -> Generator[None]:
+    """Where a failure does not undo what was written, say what that is."""
+    try:
+        yield
+    except BaseException:
+        written = {source.name: source.loaded for source in report.sources if source.loaded}
+        if written and load.mode is Mode.STANDARD:
+            records = ", ".join(f"{count:,} records of {name}" for name, count in written.items())
+            logger.warning("batches written before the failure stay: %s; run the import again to go on", records)
+        raise
 
 
 def _check_first(

@@ -6,8 +6,14 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 import psycopg
+from psycopg import IsolationLevel
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import TransactionStatus
 
+from bulkload import statements
 from bulkload.errors import ConnectError, ServerError, one_line
+
+_SQL = statements.load("session")
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -28,13 +34,11 @@ def connect(conninfo: str) -> Connection:
     way, are lifted for this session alone.
     """
     try:
-        connection = psycopg.connect(
-            conninfo,
-            autocommit=True,
-            application_name="bulkload",
-            client_encoding="utf8",
-            keepalives_idle=30,
-        )
+        # What the string says itself holds; but text is UTF-8, whatever the client's locale is.
+        given = conninfo_to_dict(conninfo)
+        defaults = {"fallback_application_name": "bulkload", "keepalives_idle": 30}
+        missing = {name: value for name, value in defaults.items() if name not in given}
+        connection = psycopg.connect(make_conninfo(conninfo, client_encoding="utf8", **missing), autocommit=True)
     except psycopg.OperationalError as error:
         raise ConnectError(f"cannot connect: {_without_secrets(error)}") from None
     except psycopg.ProgrammingError as error:
@@ -43,6 +47,8 @@ def connect(conninfo: str) -> Connection:
         raise ConnectError(
             f"the connection string is wrong: {reason}; see libpq's page on connection strings"
         ) from None
+    with refused("setting up the session"):
+        connection.execute(_SQL["settings"].text)
     return connection
 
 
@@ -61,3 +67,18 @@ def describe(connection: Connection) -> str:
 def _version(number: int) -> str:
     """As in `18.6`. https://www.postgresql.org/docs/current/libpq-status.html#LIBPQ-PQSERVERVERSION"""
     return f"{number // 10000}.{number % 10000}"
+
+
+@contextmanager
+def transaction(connection: Connection) -> Generator[None]:
+    """A transaction that sees what others commit while it runs, whatever the session's default; or a savepoint."""
+    idle = connection.info.transaction_status == TransactionStatus.IDLE
+    before = connection.isolation_level
+    if idle:
+        connection.isolation_level = IsolationLevel.READ_COMMITTED
+    try:
+        with connection.transaction():
+            yield
+    finally:
+        if idle and not connection.closed and connection.info.transaction_status == TransactionStatus.IDLE:
+            connection.isolation_level = before

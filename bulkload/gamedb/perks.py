@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import cast
 
 import attrs
 import msgspec
 
-from bulkload import Reader, RecordError, Sink, Skip, Slice, SourceError
+from bulkload import Reader, RecordError, Sink, Skip, Slice, SourceError, shown
 from bulkload.gamedb.tables import ITEMS_BY_KIND, PERKS, Perk
 
 # Perks are read as a whole: a few thousand of them are some hundred kilobytes. A file beyond this is something else.
@@ -74,8 +75,8 @@ class PerkRecords:
             type=_type(row),
             professions=_ids(row, "professions", _PROFESSIONS),
             breeds=_ids(row, "breeds", _BREEDS),
-            level=_int(row, "level", missing=0),
-            ai_title=_int(row, "aiTitle", missing=0),
+            level=_level(row, "level"),
+            ai_title=_level(row, "aiTitle"),
         )
 
     def identify(self, piece: Slice) -> None:
@@ -134,24 +135,27 @@ def _row(data: bytes) -> dict[str, object]:
         raise RecordError(f"not JSON: {error}") from error
 
 
-def _int(row: Mapping[str, object], column: str, missing: int | None = None) -> int:
+def _int(row: Mapping[str, object], column: str) -> int:
     value = row[column]
-    if value is None and missing is not None:
-        return missing
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    if isinstance(value, str):
-        try:
-            return int(value)
-        except ValueError:
-            pass
-    raise RecordError(f"{value!r} is not an integer", path=column)
+    raise RecordError(f"{shown(value)} is not an integer", path=column)
+
+
+def _level(row: Mapping[str, object], column: str) -> int:
+    """A level: an integer, a string of one, or null, which means 0."""
+    value = row[column]
+    if value is None:
+        return 0
+    if isinstance(value, str) and re.fullmatch(r"[+-]?[0-9]{1,10}", value):
+        return int(value)
+    return _int(row, column)
 
 
 def _text(row: Mapping[str, object], column: str) -> str:
     value = row[column]
     if not isinstance(value, str):
-        raise RecordError(f"{value!r} is not text", path=column)
+        raise RecordError(f"{shown(value)} is not text", path=column)
     return value
 
 
@@ -165,18 +169,18 @@ def _counter(row: Mapping[str, object]) -> int:
 def _type(row: Mapping[str, object]) -> str:
     kind = _text(row, "type").upper()
     if kind not in _TYPES:
-        raise RecordError(f"{row['type']!r} is none of {', '.join(sorted(_TYPES))}", path="type")
+        raise RecordError(f"{shown(row['type'])} is none of {', '.join(sorted(_TYPES))}", path="type")
     return kind
 
 
 def _ids(row: Mapping[str, object], column: str, known: Mapping[str, int]) -> tuple[int, ...]:
     names = row[column]
     if not isinstance(names, list):
-        raise RecordError(f"{names!r} is not a list of names", path=column)
+        raise RecordError(f"{shown(names)} is not a list of names", path=column)
     ids: list[int] = []
     for place, name in enumerate(cast("list[object]", names)):
         found = known.get(name.lower().replace(" ", "").replace("-", "")) if isinstance(name, str) else None
         if found is None:
-            raise RecordError(f"{name!r} is not known", path=f"{column}[{place}]")
+            raise RecordError(f"{shown(name)} is not known", path=f"{column}[{place}]")
         ids.append(found)
     return tuple(ids)

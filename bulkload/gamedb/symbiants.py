@@ -20,7 +20,7 @@ from bulkload.gamedb.tables import (
     SourceType,
 )
 
-_AOID = re.compile(r"[?&;]AOID=(\d{1,10})\b", re.IGNORECASE)
+_AOID = re.compile(r"[?&;]AOID=([0-9]{1,10})\b", re.IGNORECASE)
 
 # quality level, slot, family, boss name, playfield, location, mob names, level, empty, empty, link; the link's text
 # may hold commas, and then spreads over further fields.
@@ -49,7 +49,7 @@ def read_symbiant(fields: Sequence[str]) -> SymbiantDocument:
     if aoid is None:
         raise RecordError("the link holds no AOID", path="link")
     level = fields[7].strip()
-    if level and not re.fullmatch(r"-?\d{1,10}", level):
+    if level and not re.fullmatch(r"[+-]?[0-9]{1,10}", level):
         raise RecordError(f"{level!r} is not an integer", path="level")
     return SymbiantDocument(
         aoid=int(aoid[1]),

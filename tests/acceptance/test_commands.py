@@ -850,7 +850,7 @@ def test_a_missing_right_is_told_with_the_table(site: Site, filled: str, small: 
         done = site.run("import-items", "-q", "--dsn", dsn, *mode, "--items-file", small / "items.json")
         message = complaint(done)
         assert done.code == 1
-        assert re.search(r"\b(stat_values|items|actions)\b", message)
+        assert re.search(r"\b(stat_values|items|attack_defense|actions)\b", message)
         assert "INSERT" in message or "permission denied" in message
         assert snapshot(filled) == before
     finally:

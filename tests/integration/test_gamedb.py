@@ -417,20 +417,19 @@ def spoil(record: dict[str, Any], place: int, value: object) -> dict[str, Any]:
     return record
 
 
-def all_ways(check: Callable[..., None]) -> Callable[..., None]:
-    """Run a check with few examples, whose number is what its time is made of."""
-    quick = settings(
-        max_examples=25,
+def examples(number: int) -> settings:
+    """So many of them, always the same: their number is what the time is made of."""
+    return settings(
+        max_examples=number,
         deadline=None,
         derandomize=True,
         # Each example empties the tables first.
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
     )
-    return quick(check)
 
 
 @MODES
-@all_ways
+@examples(25)
 @given(
     items=st.lists(records(), max_size=8), nanos=st.lists(records(), max_size=4), chunk=st.sampled_from([1, 2, 3, 5000])
 )
@@ -449,7 +448,7 @@ def test_any_documents_become_what_they_say(
     assert [source.read for source in report.sources] == [len(items), len(nanos)]
 
 
-@all_ways
+@examples(8)
 @given(items=st.lists(records(), max_size=6), others=st.lists(records(), max_size=6))
 def test_an_import_over_another_gives_the_last_of_both(
     database: Database, tmp_path: Path, items: list[dict[str, Any]], others: list[dict[str, Any]]
