@@ -49,13 +49,16 @@ class _Census(MemoryLoad):
         super().__init__(plan, columns)
         self.find_elsewhere = find
         self._tables = report.tables
-        self._tables.update((relation.name, TableReport()) for relation in plan)
+        # What the schema comes with is no row of the sources.
+        self._tables.update((relation.name, TableReport()) for relation in plan if not relation.seeded)
         self._keys: dict[AnyRelation, set[Key]] = {relation: set() for relation in plan if relation.conflict}
 
     def count(self) -> None:
         """Count the rows of the chunk, and forget them. Raises FitError."""
         self.check()
         for relation, batch in self.batches.items():
+            if relation.seeded:
+                continue
             if relation.conflict is None:
                 self._tables[relation.name].inserted += len(batch)
             else:

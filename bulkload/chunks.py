@@ -12,7 +12,7 @@ from bulkload.errors import BulkloadError, FitError, RecordError
 from bulkload.formats import Slice
 from bulkload.job import Input, Skip
 from bulkload.memory import Find, MemoryLoad
-from bulkload.path import path_of
+from bulkload.path import path_like, path_of
 from bulkload.rejects import Rejects
 from bulkload.report import Report, SourceReport
 from bulkload.sink import Buffers
@@ -137,7 +137,8 @@ class Mapper:
             try:
                 alone.check()
             except FitError as misfit:
-                self._reject(chunk, number, misfit, path_of(document, misfit.value))
+                path = path_of(document, misfit.value) or path_like(piece.data, misfit.value)
+                self._reject(chunk, number, misfit, path)
         if len(chunk.rejected) == before:
             raise error
 

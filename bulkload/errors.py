@@ -14,6 +14,7 @@ All of them pickle, since they may be raised in one process and shown in another
 
 from __future__ import annotations
 
+import msgspec
 import psycopg
 
 # A message is cut here: psycopg sends an exception raised inside COPY to the server as the reason for the failure,
@@ -162,7 +163,10 @@ def _server_error(reason: str, sqlstate: str, table: str, column: str, constrain
 
 def shown(value: object) -> str:
     """A value as a message shows it: on one line, cut where it is long, its length told then."""
-    text = "null" if value is None else repr(value)
+    if isinstance(value, msgspec.Raw):
+        text = bytes(value).decode(errors="replace")
+    else:
+        text = "null" if value is None else repr(value)
     if len(text) <= _LONGEST_VALUE:
         return text
     size = f"{len(value)} long" if isinstance(value, (str, bytes)) else f"{len(text)} characters"

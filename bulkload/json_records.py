@@ -132,7 +132,7 @@ def _complaint(error: msgspec.DecodeError, data: bytes) -> str:
     """What msgspec says of a record that is not JSON, with the place shown: its byte is off by one at times."""
     said = str(error)
     half = next((escape for escape in _ESCAPE.finditer(data) if escape[1]), None)
-    if half and (said == json_split.CUT_SHORT or "surrogate" in said):
+    if half and (said == json_split.CUT_SHORT or "surrogate" in said or "hex escape" in said):
         return f"half of a surrogate pair, {half[0].decode()}, at byte {half.start()} of the record"
     malformed = _MALFORMED.fullmatch(said)
     if malformed is None:

@@ -17,17 +17,43 @@ def path_of(document: object, value: object) -> str:
     number or a short text, and a guess which of them is meant may be wrong. Looks into msgspec Structs (by the names
     in the source), attrs and dataclass objects, mappings, lists and tuples.
     """
-    found = ""
+    return _only([path for path, each in _parts(document) if each is value])
+
+
+def path_like(data: bytes, value: object) -> str:
+    """The path in a JSON record to what `value` was made of, where that can be nothing else; else ''.
+
+    For values that are no longer the very object of the document, since their mapping decoded a part of it anew: what
+    equals the value, or an object that holds all its keys and more.
+    """
+    try:
+        document = msgspec.json.decode(data)
+        sought = msgspec.json.decode(value) if isinstance(value, msgspec.Raw) else value
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return ""
+    return _only([path for path, each in _parts(document) if _alike(each, sought)])
+
+
+def _alike(part: object, sought: object) -> bool:
+    if isinstance(sought, dict) and isinstance(part, dict):
+        keys, whole = cast("dict[str, object]", sought), cast("dict[str, object]", part)
+        return all(key in whole and whole[key] == inner for key, inner in keys.items())
+    return type(part) is type(sought) and part == sought
+
+
+def _only(paths: list[str]) -> str:
+    return paths[0] if len(paths) == 1 else ""
+
+
+def _parts(document: object) -> Iterator[tuple[str, object]]:
+    """All that is in a document, itself left out, with its path."""
     # Not recursive: a document may be nested more deeply than Python calls may be.
     waiting = [("", document)]
     while waiting:
         path, each = waiting.pop()
-        if each is value and path:
-            if found:
-                return ""
-            found = path
+        if path:
+            yield path, each
         waiting += [(path + step if path else step.removeprefix("."), inner) for step, inner in _inside(each)]
-    return found
 
 
 def _inside(value: object) -> Iterator[tuple[str, object]]:

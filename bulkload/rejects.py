@@ -59,6 +59,14 @@ class Rejects:
             reasons = "; ".join(map(str, self.errors))
             raise RejectsError(one_line(f"more than {self.most} records were rejected, the first of them: {reasons}"))
 
+    def restart(self) -> None:
+        """Forget what was put so far: the records are about to be read again."""
+        self.errors.clear()
+        self.count = 0
+        if self._file is not None:
+            self._file.seek(0)
+            self._file.truncate()
+
     def _write(self, file: IO[bytes], form: Format[object], piece: Slice, error: RecordError) -> None:
         line = {
             "record": msgspec.Raw(form.as_json(piece)),

@@ -58,7 +58,7 @@ def run(
                 if prepare is not None:
                     prepare(connection)
                     prepare = None
-                _check_first(connection, sources, plan, schema, rejects.most, clear=clear, chunk=chunk)
+                _check_first(connection, sources, plan, schema, rejects, clear=clear, chunk=chunk)
         with start(
             connection, plan, schema=schema, mode=mode, clear=clear, batch_rows=None, prepare=prepare, report=report
         ) as load:
@@ -87,7 +87,14 @@ def _told_what_is_in(load: Load, report: Report) -> Generator[None]:
 
 
 def _check_first(
-    connection: Connection, inputs: Sequence[Input], plan: Plan, schema: str, most: int, *, clear: bool, chunk: int
+    connection: Connection,
+    inputs: Sequence[Input],
+    plan: Plan,
+    schema: str,
+    rejects: Rejects,
+    *,
+    clear: bool,
+    chunk: int,
 ) -> None:
     """Raises what the run itself would raise for its sources."""
     adapt(connection)
@@ -103,5 +110,6 @@ def _check_first(
         return finders[lookup].find(values)
 
     columns = {relation.name: target.columns for relation, target in targets.items()}
-    check(inputs, columns, chunk=chunk, rejects=Rejects(most=most), find=find)
+    check(inputs, columns, chunk=chunk, rejects=rejects, find=find)
+    rejects.restart()
     logger.info("sources checked: nothing in them would end the load")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -33,10 +34,13 @@ def connect(conninfo: str) -> Connection:
     Session settings that a server or role may have been given for its web requests, and which would end a load half
     way, are lifted for this session alone.
     """
+    # libpq ends the password at the first @, and would quote the rest as the name of a host.
+    if re.match(r"postgres(?:ql)?://[^/?]*@[^/?]*@", conninfo):
+        raise ConnectError("the connection string is wrong: an @ in a user's name or password is written as %40")
     try:
         # What the string says itself holds; but text is UTF-8, whatever the client's locale is.
         given = conninfo_to_dict(conninfo)
-        defaults = {"fallback_application_name": "bulkload", "keepalives_idle": 30}
+        defaults: dict[str, str | int] = {"fallback_application_name": "bulkload", "keepalives_idle": 30}
         missing = {name: value for name, value in defaults.items() if name not in given}
         connection = psycopg.connect(make_conninfo(conninfo, client_encoding="utf8", **missing), autocommit=True)
     except psycopg.OperationalError as error:
@@ -54,6 +58,8 @@ def connect(conninfo: str) -> Connection:
 
 def _without_secrets(error: psycopg.Error) -> str:
     text = one_line(str(error))
+    # What stands where a port should be may be a piece of a password.
+    text = re.sub(r'value ".*" for connection option', "value for connection option", text)
     return text.removeprefix("connection failed: ").removeprefix("connection to server ")
 
 

@@ -92,7 +92,7 @@ class Source:
                     with special.open("rb") as pipe:
                         shutil.copyfileobj(pipe, copy)
         except OSError as error:
-            raise SourceError(f"{self.name}: cannot be kept in {directory}: {error.strerror}") from error
+            raise SourceError(f"{self.name}: cannot be copied to {directory}: {error.strerror}") from error
         return Source(str(file), label=self.name)
 
     def open(self) -> Reader:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Generator
 
 import psycopg
@@ -9,6 +10,11 @@ import pytest
 
 from bulkload import statements
 from tests import server as servers
+
+
+def pytest_configure() -> None:
+    # A run that is told to end, by `timeout` say, ends like an interrupted one: what it has started is stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def pytest_report_header() -> str:

@@ -6,7 +6,6 @@ Results go to standard output, log lines and errors to standard error. Exit code
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import traceback
@@ -34,8 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         code = _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:
-        # Whoever read our output has gone. What is done is done, and there is nobody left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        output.abandon()
         code = FAILED
     except UsageError as error:
         code = _fail(str(error), USAGE, verbose=options.verbose)

@@ -131,8 +131,11 @@ def import_files(options: Options) -> int:
     mode = Mode.OPTIMIZED if options.optimized else Mode.STANDARD
     with Rejects(options.rejects, most=options.max_rejects) as rejects, connection(options) as opened:
         report = _run(options, opened, inputs, schema=options.schema, mode=mode, clear=options.clear, rejects=rejects)
-    output.show_report(report)
-    return _tell_rejects(rejects, report)
+    # From here on all is in, and a reader who has gone changes nothing of that.
+    with output.to_whom_it_may_concern():
+        output.show_report(report)
+        _tell_rejects(rejects, report)
+    return SOME_REJECTED if report.rejected else DONE
 
 
 def _run(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import logging
+import os
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -55,6 +56,21 @@ def complain(message: str) -> None:
 def tell(message: str) -> None:
     """A line of a command's result, on standard output."""
     print(message, flush=True)  # noqa: T201 - this is where output is printed
+
+
+@contextmanager
+def to_whom_it_may_concern() -> Generator[None]:
+    """What is printed inside is lost where nobody reads it any more."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        abandon()
+
+
+def abandon() -> None:
+    """Whoever read the output has gone: the rest goes nowhere, and the interpreter does not complain at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager

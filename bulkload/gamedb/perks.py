@@ -9,7 +9,7 @@ from typing import cast
 import attrs
 import msgspec
 
-from bulkload import Reader, RecordError, Sink, Skip, Slice, SourceError, shown
+from bulkload import JsonRecords, Reader, RecordError, Sink, Skip, Slice, SourceError, shown
 from bulkload.gamedb.tables import ITEMS_BY_KIND, PERKS, Perk
 
 # Perks are read as a whole: a few thousand of them are some hundred kilobytes. A file beyond this is something else.
@@ -23,6 +23,9 @@ _BREEDS = {"solitus": 1, "opifex": 2, "nanomage": 3, "atrox": 4}
 _TYPES = frozenset({"SL", "AI", "LE"})
 _COLUMNS = ("aoid", "name", "counter", "type", "professions", "breeds", "level", "aiTitle")
 _MOST_COUNTER = 10
+
+
+_ANY = JsonRecords(dict[str, object])
 
 
 @attrs.frozen
@@ -92,7 +95,7 @@ class PerkRecords:
 
     def as_json(self, piece: Slice) -> bytes:
         """The row, as an object by column."""
-        return piece.data
+        return _ANY.as_json(piece)
 
 
 def add_perk(sink: Sink, document: PerkDocument) -> None:

@@ -11,15 +11,19 @@ SELECT set_config('cursor_tuple_fraction', '1', true)
 SELECT id FROM {schema}.items WHERE aoid = ANY(%(aoids)s::int[])
 
 -- stat_values --
+-- All of them, with the ids by which the items' rows refer to them.
 SELECT id, stat, value FROM {schema}.stat_values
 
 -- criteria --
+-- All of them, with their ids.
 SELECT id, value1, value2, operator FROM {schema}.criteria
 
 -- source_types --
+-- What the schema seeds.
 SELECT name FROM {schema}.source_types
 
 -- mobs --
+-- All that a mob is, but for its id.
 SELECT name, level, playfield, location, mob_names, is_pocket_boss, metadata::text
 FROM {schema}.mobs
 
@@ -31,6 +35,7 @@ LEFT JOIN {schema}.source_types t ON t.id = s.source_type_id
 LEFT JOIN {schema}.mobs m ON t.name = 'mob' AND m.id = s.source_id
 
 -- symbiant_items --
+-- The view, as it was refreshed last.
 SELECT aoid, name, ql, slot_id, family FROM {schema}.symbiant_items
 
 -- items --
@@ -52,6 +57,7 @@ WHERE i.aoid IS NOT NULL AND (%(items)s::int[] IS NULL OR i.id = ANY(%(items)s::
 ORDER BY i.id
 
 -- item_stats --
+-- The statistics of each item, as ids, in the order of the items.
 SELECT item_id, array_agg(stat_value_id)
 FROM {schema}.item_stats
 WHERE %(items)s::int[] IS NULL OR item_id = ANY(%(items)s::int[])
@@ -83,6 +89,7 @@ WHERE %(items)s::int[] IS NULL OR i.item_id = ANY(%(items)s::int[])
 ORDER BY i.item_id, i.spell_data_id, s.id
 
 -- shop_hash --
+-- The shop hashes of each item, in the order of their ids.
 SELECT j.item_id, s.hash, s.min_level, s.max_level, s.base_amount, s.regen_amount, s.regen_interval, s.spawn_chance
 FROM {schema}.item_shop_hash j
 JOIN {schema}.shop_hash s ON s.id = j.shop_hash_id
@@ -90,6 +97,7 @@ WHERE %(items)s::int[] IS NULL OR j.item_id = ANY(%(items)s::int[])
 ORDER BY j.item_id, s.id
 
 -- item_sources --
+-- Where each item comes from, with the names that stand for the ids.
 SELECT j.item_id, t.name, s.name, m.name, m.playfield, j.drop_rate, j.min_ql, j.max_ql, j.conditions, j.metadata::text
 FROM {schema}.item_sources j
 JOIN {schema}.sources s ON s.id = j.source_id
