@@ -35,10 +35,11 @@ def path_like(data: bytes, value: object) -> str:
 
 
 def _alike(part: object, sought: object) -> bool:
+    same_kind = type(part) is type(sought)
     if isinstance(sought, dict) and isinstance(part, dict):
         keys, whole = cast("dict[str, object]", sought), cast("dict[str, object]", part)
         return all(key in whole and whole[key] == inner for key, inner in keys.items())
-    return type(part) is type(sought) and part == sought
+    return same_kind and part == sought
 
 
 def _only(paths: list[str]) -> str:
