@@ -94,7 +94,7 @@ def test_import_against_restore(
         restores.append(restore(fresh(server, "restored"), dump, 2))
         ratios.append(imports[-1] / restores[-1])
 
-    benchmark.pedantic(once, rounds=ROUNDS, iterations=1)
+    benchmark.pedantic(once, rounds=ROUNDS, iterations=1)  # type: ignore[no-untyped-call]
     benchmark.extra_info.update(
         items=ITEMS,
         import_seconds=statistics.median(imports),

@@ -38,7 +38,7 @@ def check(
     with unhurried_collector(), spooled(inputs) as sources:
         census = _Census(plan_of(inputs), columns, find, report)
         mapper = Mapper(census, columns, census.find_id, rejects if rejects is not None else Rejects(), report)
-        Passes(sources, mapper, report, chunk=chunk, watch=watch).run(census.count)
+        Passes(sources, mapper, report, chunk=chunk, watch=watch, done="fit to be loaded").run(census.count)
     return report
 
 

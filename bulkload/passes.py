@@ -26,7 +26,11 @@ _COLLECTOR_PACE = (50_000, 20, 1000)
 class Passes:
     """The passes over the sources of a run: each record that counts is mapped once, in the order of the sources."""
 
-    def __init__(self, inputs: Sequence[Input], mapper: Mapper, report: Report, *, chunk: int, watch: Watch) -> None:
+    def __init__(
+        self, inputs: Sequence[Input], mapper: Mapper, report: Report, *, chunk: int, watch: Watch, done: str = "loaded"
+    ) -> None:
+        self._done = done
+        """What the log says was done with a record."""
         self._inputs = inputs
         self._mapper = mapper
         self._report = report
@@ -45,8 +49,8 @@ class Passes:
             if number + 1 == len(self._inputs) or self._inputs[number + 1].job.identity is not each.job.identity:
                 self._revive(write)
             logger.info(
-                "%s: %d records read, %d loaded, %d skipped, %d superseded, %d rejected",
-                counts.name, counts.read, counts.loaded, counts.skipped, counts.superseded, counts.rejected,
+                "%s: %d records read, %d %s, %d skipped, %d superseded, %d rejected",
+                counts.name, counts.read, counts.loaded, self._done, counts.skipped, counts.superseded, counts.rejected,
             )  # fmt: skip
 
     def _revive(self, write: Callable[[], None]) -> None:
