@@ -64,6 +64,7 @@ def start(
         yield load
         load.complete()
     report.seconds = time.perf_counter() - begin
+    logger.info("committed: %d rows in %.2f s", report.rows, report.seconds)
 
 
 def _rebuild(connection: Connection, plan: Plan, targets: Mapping[AnyRelation, Target], report: Report) -> Rebuild:

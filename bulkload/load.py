@@ -158,6 +158,8 @@ class Load(Buffers):
         It is done at the end of a load in any case; whoever wants to query the rows before the commit calls it first.
         """
         self.flush()
+        if not self._analyzed:
+            self._log_rows()
         rebuild, self._rebuild = self._rebuild, None
         if rebuild is not None:
             rebuild.restore_indexes()
@@ -165,6 +167,22 @@ class Load(Buffers):
             self._analyze()
         if rebuild is not None:
             rebuild.restore_foreign_keys()
+
+    def _log_rows(self) -> None:
+        for relation in self.plan:
+            table = self.report.tables[relation.name]
+            if table == TableReport():
+                continue
+            entity = isinstance(relation, Entity)
+            kind = (
+                "shared keys upserted"
+                if isinstance(relation.conflict, Keep) and entity
+                else ("rows written" if entity else "relationships written")
+            )
+            logger.info(
+                "%s: %s: %d inserted, %d updated, %d unchanged, %d deleted in %.2f s",
+                kind, relation, table.inserted, table.updated, table.unchanged, table.deleted, table.seconds,
+            )  # fmt: skip
 
     def _analyze(self) -> None:
         self._analyzed = True

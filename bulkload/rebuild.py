@@ -106,7 +106,8 @@ class Rebuild:
         if after != self._before:
             lost = "; ".join(sorted(set(self._before) ^ set(after)))
             raise ServerError(f"indexes and constraints would not be as they were, so nothing was changed: {lost}")
-        logger.info("restored: %s", self._counts())
+        seconds = self._report.phases["build indexes"] + self._report.phases["check foreign keys"]
+        logger.info("restored: %s in %.2f s", self._counts(), seconds)
 
     def _definitions(self, block: str) -> list[Definition]:
         with self._connection.cursor(row_factory=class_row(Definition)) as cursor:

@@ -14,8 +14,9 @@ from psycopg.pq import Format
 
 from bulkload import catalog, statements
 from bulkload.catalog import Target
-from bulkload.encode import Encoder, array_type
+from bulkload.encode import Encoder
 from bulkload.errors import SchemaError
+from bulkload.fields import array_type
 from bulkload.server import Connection, refused
 
 P = TypeVar("P")
