@@ -219,7 +219,7 @@ class _Text(Window):
             if seam >= 0:
                 yield seam + self._seam_comma
         cut, at = 0, self.at
-        while 0 <= (reach := self._reach(at)) < len(self.data) and self.data[reach] in (_COMMA, _CLOSE):
+        while at < (reach := self._reach(at)) < len(self.data) and self.data[reach] in (_COMMA, _CLOSE):
             if not self._seam and (seam_here := _SEAM.match(self.data, self.data.rfind(b"}", at, reach))):
                 self._seam, self._seam_comma = seam_here[0], seam_here[0].index(b",")
             cut, at = reach, reach + 1
