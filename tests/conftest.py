@@ -7,6 +7,7 @@ from collections.abc import Generator
 
 import psycopg
 import pytest
+from hypothesis import settings
 
 from bulkload import statements
 from tests import server as servers
@@ -15,6 +16,13 @@ from tests import server as servers
 def pytest_configure() -> None:
     # A run that is told to end, by `timeout` say, ends like an interrupted one: what it has started is stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+# A shared machine may be slow at any moment. What decides whether a change is taken must be the same twice; examples of
+# chance are for whoever runs the tests at home.
+settings.register_profile("home", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "home")
 
 
 def pytest_report_header() -> str:
