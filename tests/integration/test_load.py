@@ -397,3 +397,18 @@ def test_two_loads_of_the_same_keys_at_once(blog: Connection, database: str, mod
         assert {title: set(tags) for title, tags in found.items()} == {
             f"title {n}": {f"t{n % 40}", f"t{(n + 7 * number) % 40}"} for n in range(200)
         }
+
+
+@BOTH
+def test_more_keys_than_memory_should_hold(blog: Connection, mode: Mode, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a table has too many keys to be read, the server is asked for those that are met, and burns no id."""
+    with start(blog, PLAN, mode=mode) as load:
+        add_post(load, "a", "one", ["x", "y"], [("gone", 1)])
+    drawn = blog.execute("SELECT last_value FROM tags_id_seq").fetchone()
+    monkeypatch.setattr("bulkload.merge._MOST_KEYS", 0)
+    with start(blog, PLAN, mode=mode) as load:
+        assert load.find(BY_TITLE, "one") is not None
+        assert load.find(BY_TITLE, "two") is None
+        add_post(load, "a", "two", ["x", "y"], [("here", 2)])
+    assert content(blog) == [("a", "two", None, ["x", "y"], ["here:2"], None)]
+    assert blog.execute("SELECT last_value FROM tags_id_seq").fetchone() == drawn
