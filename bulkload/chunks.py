@@ -18,7 +18,7 @@ from bulkload.report import Report, SourceReport
 from bulkload.sink import Buffers
 
 DEFAULT_CHUNK = 5000
-"""Records of a chunk: some 130,000 rows of the items database, and 20 MB in memory."""
+"""Records of a chunk: some 130,000 rows of the items database."""
 
 
 @attrs.frozen

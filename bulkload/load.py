@@ -34,7 +34,7 @@ R = TypeVar("R")
 
 _SQL = statements.load("load")
 
-# Rows after which a load flushes by itself: some 10 MB in memory, and larger batches are no faster.
+# Rows after which a load flushes by itself: enough that the round trips of a batch do not show.
 BATCH_ROWS = 50_000
 
 # How often keys that other sessions insert at the same time are looked up again before that is called a fault.

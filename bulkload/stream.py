@@ -27,7 +27,7 @@ _SQL = statements.load("load")
 _HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
 _TRAILER = struct.pack("!h", -1)
 
-# Rows of copy_rows that are encoded by one call; measured flat from 500 on.
+# Rows of copy_rows that are encoded by one call, in blocks as the encoder packs them.
 _BLOCK_ROWS = 2000
 
 

@@ -22,7 +22,7 @@ class Versions:
     """The versions of records that have the same key, and the one of each that counts: the last that is not rejected.
 
     What does not count is never mapped, so that the rows are the same as if it had not been there, whatever the
-    chunks are. The price is a first reading of the sources for the keys alone: 0.4 s for 170,000 records (300 MB).
+    chunks are. The price is a first reading of the sources for the keys alone: 0.14 s for 22,000 records (39 MB).
     """
 
     def __init__(self, inputs: Sequence[Input]) -> None:
