@@ -18,7 +18,8 @@ from bulkload.tables import Entity, Keep, Key
 
 _SQL = statements.load("load")
 
-# Keys of one table that are held in memory: some 200 bytes each (pairs of integers). Beyond, the server is asked for each batch's keys.
+# Keys of one table that are held in memory: some 200 bytes each (pairs of integers). Beyond, the server is asked for
+# the keys of each batch.
 _MOST_KEYS = 1_000_000
 
 # Types whose values are the same to Python as to the server's `=`. char(n), for one, is not: the server pads it.
