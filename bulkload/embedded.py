@@ -103,7 +103,7 @@ def start(directory: Path = DIRECTORY, settings: Mapping[str, str] | None = None
             fcntl.flock(users, fcntl.LOCK_SH)
             try:
                 return Server(cluster, users, cluster.join(settings or {}))
-            except BaseException:
+            except BaseException:  # an interrupt as well: whoever came in goes out
                 cluster.leave(users)
                 raise
     except OSError as error:
@@ -293,7 +293,7 @@ def _socket(directory: Path) -> Path:
     # libpq takes a comma in a host for the end of its name, and the server does in unix_socket_directories.
     if len(os.fsencode(folder / ".s.PGSQL.5432")) > _LONGEST_SOCKET_PATH or "," in str(folder) or '"' in str(folder):
         # Not TMPDIR, which may differ between two users of one server. What another user made there is refused below.
-        folder = Path("/tmp") / f"bulkload-{hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]}"  # noqa: S108
+        folder = Path("/tmp") / f"bulkload-{hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]}"  # noqa: S108 - its owner and mode are checked
     if not folder.exists():
         folder.mkdir(mode=0o700)
         _share(folder, directory)

@@ -16,8 +16,7 @@ from bulkload.server import Connection, refused
 
 _SQL = statements.load("load")
 
-# A block starts small, so that a small load burns few values, and doubles up to this. At the largest, one round trip
-# in 16384 rows is below 1 % of a load's time even over a line of 20 ms.
+# A block starts small, so that a small load burns few values, and doubles up to this, so that a large one asks seldom.
 _FIRST_BLOCK = 256
 _LARGEST_BLOCK = 16384
 
