@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from psycopg import sql
 
-from bulkload import catalog, statements
-from bulkload.catalog import Target
-from bulkload.errors import UsageError
+from bulkload import catalog, locks, recovery, statements
+from bulkload.catalog import TableName, Target
+from bulkload.choice import Choice, Circumstances, Drops, Growth, choose
+from bulkload.definitions import survey
+from bulkload.errors import ServerError, UsageError
+from bulkload.ledger import Entry
 from bulkload.load import BATCH_ROWS, Load, Mode
 from bulkload.plan import AnyRelation, Plan
-from bulkload.rebuild import Rebuild
+from bulkload.rebuild import Rebuild, plain_names
 from bulkload.report import Report
 from bulkload.server import Connection, refused, transaction
 from bulkload.stream import adapt
@@ -32,6 +35,8 @@ def start(
     schema: str = "public",
     mode: Mode = Mode.OPTIMIZED,
     clear: bool = False,
+    drops: Drops | None = None,
+    expected: Mapping[str, float] | None = None,
     batch_rows: int | None = BATCH_ROWS,
     prepare: Callable[[Connection], object] | None = None,
     report: Report | None = None,
@@ -40,8 +45,9 @@ def start(
 
     With `clear`, the tables are emptied first, those that refer to them included, seeded ones not. In
     `Mode.OPTIMIZED` all of that is one transaction (a savepoint, where the caller is in a transaction already): an
-    exception inside the block, or a crash, leaves the database as it was. Indexes and foreign keys of the tables that
-    were emptied are dropped and made again inside it, which changes nothing but the time that it takes.
+    exception inside the block, or a crash, leaves the database as it was. Indexes, keys and foreign keys are dropped
+    and made again inside it where `drops` says so (None: where that is faster), which changes nothing but the time that
+    it takes; `expected`, the rows to come by table, is what it goes by. Locks are taken before anything is changed.
 
     `prepare` is called first, inside the transaction where there is one: it creates what is missing. The account is
     kept in `report`, of which `Load.report` has one anyway.
@@ -57,9 +63,21 @@ def start(
             prepare(connection)
         with refused("reading the catalog"):
             targets = catalog.describe(connection, plan.described, schema)
-        if clear:
-            clear_tables(connection, plan, targets, report)
-        rebuild = _rebuild(connection, plan, targets, report) if clear and mode is Mode.OPTIMIZED else None
+        rebuild = None
+        emptied = _emptied(connection, plan, targets) if clear else []
+        if mode is Mode.OPTIMIZED:
+            drops = drops if drops is not None else Drops()
+            choice = _locked(connection, plan, targets, emptied, drops, expected)
+            left = _left_by_dead(connection, plan, targets, emptied)
+            _clear(connection, emptied, report)
+            if left:
+                recovery.take_over(connection, left)
+                cleared = {table.relation for table in emptied}
+                choice = choose_drops(connection, plan, targets, drops, cleared=cleared, expected=expected)
+            rebuild = Rebuild(connection, choice, report) if choice.dropped else None
+        else:
+            _left_by_dead(connection, plan, targets, [])
+            _clear(connection, emptied, report)
         load = Load(connection, plan, targets, mode=mode, report=report, batch_rows=batch_rows, rebuild=rebuild)
         yield load
         load.complete()
@@ -67,11 +85,51 @@ def start(
     logger.info("committed: %d rows in %.2f s", report.rows, report.seconds)
 
 
-def _rebuild(connection: Connection, plan: Plan, targets: Mapping[AnyRelation, Target], report: Report) -> Rebuild:
-    emptied = [relation for relation in plan if not relation.seeded]
-    # Keys by which rows are looked up while the load runs are needed there.
-    unkeyed = [relation for relation in emptied if relation.conflict is None]
-    return Rebuild(connection, [targets[each].oid for each in emptied], [targets[each].oid for each in unkeyed], report)
+def choose_drops(
+    connection: Connection,
+    plan: Plan,
+    targets: Mapping[AnyRelation, Target],
+    drops: Drops,
+    *,
+    cleared: Collection[int] = (),
+    expected: Mapping[str, float] | None = None,
+) -> Choice:
+    """What is taken away while rows come into the tables of a plan, and what stays."""
+    filled = [relation for relation in plan if not relation.seeded]
+    growth: dict[int, Growth] = {}
+    with transaction(connection), plain_names(connection), refused("reading indexes and constraints"):
+        found = survey(connection, sorted({*(targets[each].oid for each in filled), *cleared}))
+        for each in filled:
+            existing, new = catalog.estimated_rows(connection, targets[each]), (expected or {}).get(each.name)
+            # A table that was never analyzed may have any number of rows.
+            growth[targets[each].oid] = Growth(existing, None if existing < 0 and not cleared else new)
+    rules = {targets[each].oid: frozenset(each.key) for each in filled if each.key}
+    return choose(found, drops, Circumstances(found.relations, cleared, rules, growth))
+
+
+def _locked(
+    connection: Connection,
+    plan: Plan,
+    targets: Mapping[AnyRelation, Target],
+    emptied: Collection[TableName],
+    drops: Drops,
+    expected: Mapping[str, float] | None,
+) -> Choice:
+    """All locks of the load, and what is to be dropped under them."""
+    cleared = {table.relation for table in emptied}
+    wanted = [locks.Lock(table.relation, table.schema, table.name, exclusive=True) for table in emptied]
+    for relation in plan:
+        if relation.conflict is not None:
+            target = targets[relation]
+            wanted.append(locks.Lock(target.oid, target.schema, target.name, exclusive=False))
+    choice = choose_drops(connection, plan, targets, drops, cleared=cleared, expected=expected)
+    wanted += locks.of_objects(choice.dropped)
+    locks.take(connection, wanted)
+    # What was there before the locks may have changed while they were waited for.
+    again = choose_drops(connection, plan, targets, drops, cleared=cleared, expected=expected)
+    if again.dropped != choice.dropped:
+        raise ServerError("indexes and constraints were changed while their locks were waited for; run it again")
+    return again
 
 
 @contextmanager
@@ -84,17 +142,36 @@ def _committing(report: Report, whole: AbstractContextManager[object]) -> Genera
         report.phases["commit"] = time.perf_counter() - begin
 
 
-def clear_tables(connection: Connection, plan: Plan, targets: Mapping[AnyRelation, Target], report: Report) -> None:
-    """Empty the plan's tables, but for seeded ones, and all tables that refer to them."""
-    with report.phase("clear"), refused("TRUNCATE"):
+def _left_by_dead(
+    connection: Connection, plan: Plan, targets: Mapping[AnyRelation, Target], emptied: Collection[TableName]
+) -> list[Entry]:
+    """What loads that died left away of the tables, all of which are about to be emptied. Raises ServerError."""
+    cleared = {table.relation for table in emptied}
+    left = recovery.held(connection, {*(targets[each].oid for each in plan), *cleared})
+    if any(entry.object.relation not in cleared for entry in left) or (left and not cleared):
+        raise ServerError(
+            f"load {left[0].load} ({left[0].client}) died and left away the {left[0]}, among others: "
+            "`python -m bulkload recover` puts them back"
+        )
+    return left
+
+
+def _emptied(connection: Connection, plan: Plan, targets: Mapping[AnyRelation, Target]) -> list[TableName]:
+    """The plan's tables, but for seeded ones, and all tables that refer to them."""
+    with refused("reading the catalog"):
         tables = catalog.referring_tables(connection, [targets[relation] for relation in plan if not relation.seeded])
-        kept = {targets[relation].oid for relation in plan if relation.seeded}
-        for table in tables:
-            if table.relation in kept:
-                raise UsageError(f"clearing would empty {table.schema}.{table.name}, which the schema seeds")
-        if tables:
-            with transaction(connection):
-                targets_list = sql.SQL(", ").join(table.identifier for table in tables)
-                connection.execute(_SQL["truncate"].format(targets=targets_list))
-        report.cleared = [f"{table.schema}.{table.name}" for table in tables]
+    kept = {targets[relation].oid for relation in plan if relation.seeded}
+    for table in tables:
+        if table.relation in kept:
+            raise UsageError(f"clearing would empty {table.schema}.{table.name}, which the schema seeds")
+    return tables
+
+
+def _clear(connection: Connection, tables: Collection[TableName], report: Report) -> None:
+    if not tables:
+        return
+    with report.phase("clear"), refused("TRUNCATE"), transaction(connection):
+        targets_list = sql.SQL(", ").join(table.identifier for table in tables)
+        connection.execute(_SQL["truncate"].format(targets=targets_list))
+    report.cleared = [f"{table.schema}.{table.name}" for table in tables]
     logger.info("cleared: %s", ", ".join(report.cleared), extra={"tables": report.cleared})

@@ -7,12 +7,15 @@
     ├── RejectsError      more records were rejected than the caller lets through
     ├── ConnectError      no server, or it does not let us in
     ├── SchemaError       the database is not what the plan says: a table, column, sequence or right is missing
-    └── ServerError       PostgreSQL refused a statement; SQLSTATE, table, column and constraint are kept
+    ├── ServerError       PostgreSQL refused a statement; SQLSTATE, table, column and constraint are kept
+    └── RestoreError      the data is in, but something that was dropped for it is not back
 
 All of them pickle, since they may be raised in one process and shown in another.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import msgspec
 import psycopg
@@ -48,6 +51,19 @@ class ConnectError(BulkloadError):
 
 class SchemaError(BulkloadError):
     """The database is not what the plan says."""
+
+
+class RestoreError(BulkloadError):
+    """The data is in, but something that was dropped for it is not back."""
+
+    def __init__(self, failures: Sequence[str]) -> None:
+        super().__init__(list(failures))
+        self.failures = tuple(failures)
+        """What is not back, each with the reason."""
+
+    def __str__(self) -> str:
+        what = "; ".join(self.failures)
+        return one_line(f"not restored: {what}; the ledger has it: mend the rows, then `python -m bulkload recover`")
 
 
 class RecordError(BulkloadError):

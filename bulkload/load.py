@@ -10,8 +10,6 @@ from contextlib import AbstractContextManager, nullcontext
 from operator import attrgetter
 from typing import Any, TypeVar
 
-from psycopg import sql
-
 from bulkload import ids, statements
 from bulkload.catalog import Target
 from bulkload.columns import Column
@@ -33,6 +31,7 @@ logger = logging.getLogger("bulkload")
 R = TypeVar("R")
 
 _SQL = statements.load("load")
+_LOCKS = statements.load("locks")
 
 # Rows after which a load flushes by itself: enough that the round trips of a batch do not show.
 BATCH_ROWS = 50_000
@@ -215,11 +214,6 @@ class Load(Buffers):
         if not keyed:
             return {}
         with self.report.phase("read existing rows"):
-            # In the order of their oids, so that no two loads wait for each other crosswise.
-            targets = sorted((self.targets[relation] for relation in keyed), key=lambda target: target.oid)
-            statement = _SQL["lock_for_keys"].format(targets=sql.SQL(", ").join(t.identifier for t in targets))
-            with refused(f"locking {', '.join(map(str, targets))} against other writers"):
-                self.connection.execute(statement)
             existing: dict[AnyEntity, dict[Key, int]] = {}
             for relation in keyed:
                 if isinstance(relation, Entity):
@@ -297,7 +291,7 @@ class Load(Buffers):
             # Nothing but a lock keeps others from inserting the same key: there is no unique index on it.
             target = self.targets[relation]
             with refused(f"locking {target} against other writers"):
-                self.connection.execute(_SQL["lock_for_keys"].format(targets=target.identifier))
+                self.connection.execute(_LOCKS["lock_for_keys"].format(targets=target.identifier))
         existing: dict[int, int] = {}
         for _ in range(_MOST_ROUNDS):
             existing = merge.match(self._values(relation, records, row_ids))

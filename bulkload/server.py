@@ -51,9 +51,20 @@ def connect(conninfo: str) -> Connection:
         raise ConnectError(
             f"the connection string is wrong: {reason}; see libpq's page on connection strings"
         ) from None
+    prepare_session(connection)
+    return connection
+
+
+def prepare_session(connection: Connection) -> None:
+    """Lift the limits of time that would end a load half way, for a session of this package's own."""
     with refused("setting up the session"):
         connection.execute(_SQL["settings"].text)
-    return connection
+
+
+def conninfo_of(connection: Connection) -> str:
+    """How to open more connections like this one. It holds the password: it is to be shown to nobody."""
+    password = connection.info.password
+    return make_conninfo(connection.info.dsn, **({"password": password} if password else {}))
 
 
 def _without_secrets(error: psycopg.Error) -> str:

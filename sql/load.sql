@@ -15,10 +15,6 @@ FROM block
 -- The step of a sequence.
 SELECT seqincrement FROM pg_sequence WHERE seqrelid = %(sequence)s::regclass
 
--- lock_for_keys --
--- Keeps other writers out until the transaction ends, so that a key found missing stays missing; readers go on.
-LOCK TABLE {targets} IN SHARE ROW EXCLUSIVE MODE
-
 -- truncate --
 -- All tables in one statement, since they refer to each other. Sequences go on: an id is never used twice.
 TRUNCATE {targets}

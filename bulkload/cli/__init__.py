@@ -1,7 +1,8 @@
 """The command line: a thin layer of flags and messages over the library.
 
 Results go to standard output, log lines and errors to standard error. Exit codes: 0 all of it is in; 1 failed;
-2 the command line is wrong; 3 done, some records rejected; 130 interrupted.
+2 the command line is wrong; 3 done, some records rejected; 4 the data is in, but something dropped is not back; 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from types import FrameType
 
 from bulkload.cli import output
 from bulkload.cli.arguments import parse
-from bulkload.errors import BulkloadError, UsageError, one_line
+from bulkload.errors import BulkloadError, RestoreError, UsageError, one_line
 
 FAILED = 1
 USAGE = 2
+NOT_RESTORED = 4
 INTERRUPTED = 130
 
 
@@ -37,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = FAILED
     except UsageError as error:
         code = _fail(str(error), USAGE, verbose=options.verbose)
+    except RestoreError as error:
+        code = _fail(str(error), NOT_RESTORED, verbose=options.verbose)
     except BulkloadError as error:
         code = _fail(str(error), FAILED, verbose=options.verbose)
     except Exception as error:  # noqa: BLE001 - the last line before the user, who gets a message either way

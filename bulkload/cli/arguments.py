@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bulkload.chunks import DEFAULT_CHUNK
-from bulkload.cli import commands
+from bulkload.cli import commands, maintenance
 from bulkload.errors import UsageError
 
 _EPILOG = """\
@@ -17,7 +17,8 @@ A password belongs into DATABASE_URL, PGPASSWORD or ~/.pgpass rather than --dsn,
 of processes.
 
 exit codes: 0 all of it is in; 1 failed, and the database is as before, or the message says what is in;
-2 the command line is wrong; 3 done, some records rejected; 130 interrupted, cleaned up like 1.
+2 the command line is wrong; 3 done, some records rejected; 4 the data is in, but something dropped could not be
+restored (see recover); 130 interrupted, cleaned up like 1.
 """
 
 
@@ -31,6 +32,11 @@ class Options(argparse.Namespace):
     ultra: bool
     clear: bool
     yes: bool
+    action: str
+    tables: list[str]
+    foreign_keys: bool
+    keys: bool
+    dry_run: bool
     batch_size: int
     max_rejects: int
     rejects: Path | None
@@ -96,6 +102,18 @@ def _parser() -> argparse.ArgumentParser:
     _add_rejects(validate)
     _add_batch_size(validate)
 
+    _add_indexes(found)
+    recover = _add(
+        found,
+        "recover",
+        maintenance.recover,
+        "put back what a load that died left away: indexes, constraints, logged state",
+    )
+    _add_server(recover)
+    recover.add_argument("--dry-run", action="store_true", help="only say what would be put back")
+    status = _add(found, "status", maintenance.status, "loads that run, were interrupted or ended, and what is away")
+    _add_server(status)
+
     for name, files, what in (
         ("import-items", ("items", "perks"), "import items, and perks where they are given"),
         ("import-nanos", ("nanos",), "import nanos"),
@@ -141,6 +159,24 @@ def _add(
     shown.add_argument("-v", "--verbose", action="store_true", help="more log lines, and tracebacks")
     shown.add_argument("-q", "--quiet", action="store_true", help="no log lines but warnings")
     return parser
+
+
+def _add_indexes(found: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:  # pyright: ignore[reportPrivateUsage] - as above
+    what = "indexes and constraints by hand: list them, take them away, put them back"
+    indexes = _add(found, "indexes", maintenance.indexes, what)
+    indexes.add_argument("action", choices=("list", "drop", "restore"), help="drop writes the ledger first")
+    indexes.add_argument(
+        "tables",
+        nargs="*",
+        metavar="TABLE",
+        help="as in SQL: qualified, quoted where it must be; none: all of the schema",
+    )
+    _add_server(indexes)
+    _add_schema(indexes)
+    indexes.add_argument("--foreign-keys", action="store_true", help="drop: foreign keys, too, from and to the tables")
+    indexes.add_argument(
+        "--keys", action="store_true", help="drop: primary keys, unique and exclusion constraints, too"
+    )
 
 
 def _add_server(parser: argparse.ArgumentParser) -> None:

@@ -20,6 +20,8 @@ from bulkload.source import Source
 
 if TYPE_CHECKING:
     from bulkload.cli.arguments import Options
+    from bulkload.definitions import Survey
+    from bulkload.ledger import Entry, LoadLine
     from bulkload.report import Report
 
 logger = logging.getLogger("bulkload")
@@ -97,11 +99,42 @@ def progress(options: Options, sources: Sequence[Source]) -> Generator[chunks.Wa
 
 def show_report(report: Report, *, would: bool = False) -> None:
     """The account of a load, as tables: records a source, rows a table, seconds a phase."""
-    console = Console() if sys.stdout.isatty() else Console(width=_PLAIN_WIDTH)
+    console = _console()
     console.print(_sources(report))
     console.print(_tables(report, would=would))
     if not would:
         console.print(_phases(report))
+
+
+def show_objects(found: Survey, away: Sequence[Entry]) -> None:
+    """Indexes and constraints of some tables, and what of theirs is away."""
+    table = Table("table", "what", "definition", header_style="bold")
+    for each in found.indexes:
+        kind = each.kind.value + ("" if each.valid else ", invalid")
+        table.add_row(f"{each.schema}.{each.table_name}", kind, each.constraint_definition or each.definition)
+    for key in found.foreign_keys:
+        kind = key.kind.value + ("" if key.valid else ", not valid")
+        table.add_row(f"{key.schema}.{key.table_name}", kind, f"{key.name}: {key.definition}")
+    for entry in away:
+        table.add_row(f"{entry.schema}.{entry.table_name}", f"{entry.kind}, away", f"{entry.name} (load {entry.load})")
+    _console().print(table)
+
+
+def show_loads(lines: Sequence[LoadLine]) -> None:
+    """The loads of the ledger."""
+    table = Table("load", "mode", "state", "began", "ended", "client", "away", "progress", header_style="bold")
+    for line in lines:
+        ended = f"{line.ended:%Y-%m-%d %H:%M:%S}" if line.ended is not None else ""
+        progress = ", ".join(f"{name} {value}" for name, value in line.progress.items())
+        table.add_row(
+            str(line.id), line.mode, line.state, f"{line.started:%Y-%m-%d %H:%M:%S}", ended, line.client,
+            str(line.dropped), progress,
+        )  # fmt: skip
+    _console().print(table)
+
+
+def _console() -> Console:
+    return Console() if sys.stdout.isatty() else Console(width=_PLAIN_WIDTH)
 
 
 def _sources(report: Report) -> Table:

@@ -31,6 +31,10 @@ PLACES: dict[str, sql.Composable] = {
     "table": sql.SQL("items"),
     "name": sql.SQL("items_pkey"),
     "definition": sql.SQL("PRIMARY KEY (id)"),
+    "keys": sql.SQL("aoid"),
+    "condition": sql.SQL("aoid IS NOT NULL"),
+    "referenced": sql.SQL("actions"),
+    "match": sql.SQL("parent.item_id = child.aoid"),
 }
 OTHER = {
     "match_keys": {"id": sql.SQL("target.id")},
@@ -39,7 +43,10 @@ OTHER = {
 # Scripts and commands that PREPARE does not take; other tests run them.
 NOT_PREPARED = {
     "tables", "indexes", "views", "refresh_views", "create_schema", "set_path", "lock_for_keys", "truncate", "analyze",
-    "copy", "drop_constraint", "drop_index", "add_constraint", "check_deferred",
+    "copy", "drop_constraint", "drop_index", "add_constraint", "check_deferred", "lock_exclusive", "create_ledger",
+    "add_constraint_only", "add_foreign_key_unchecked", "validate_foreign_key", "promote_key", "attach_index",
+    "comment_index", "comment_constraint", "cluster_on", "replica_identity", "set_statistics", "set_unlogged",
+    "set_logged",
 }  # fmt: skip
 
 BLOCKS = [
@@ -65,4 +72,5 @@ def test_a_statement_is_understood(gamedb_database: str, file: str, name: str) -
         r"%\((\w+)\)s", lambda match: numbers.setdefault(match[1], f"${len(numbers) + 1}"), composed
     ).replace("%%", "%")
     with psycopg.connect(gamedb_database) as connection:
+        connection.execute(load("ledger")["create_ledger"].text)
         connection.execute(f"PREPARE statement AS {prepared}".encode())

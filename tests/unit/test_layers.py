@@ -14,8 +14,8 @@ PACKAGE = Path(bulkload.__file__).parent
 # From the ground up: a module imports from those that stand before it, and from nothing else of the package.
 LAYERS = (
     "errors", "statements", "records", "tables", "plan", "columns", "fields", "encode", "report", "server", "catalog",
-    "ids",
-    "stream", "merge", "ownership", "rebuild", "sink", "load", "atomic", "memory", "source", "slices", "path",
+    "definitions", "locks", "choice", "rebuild", "ledger", "builders", "restore", "recovery",
+    "ids", "stream", "merge", "ownership", "sink", "load", "atomic", "memory", "source", "slices", "path",
     "json_split", "json_records", "csv_records", "formats", "rejects", "job", "versions", "chunks", "passes", "census",
     "runner", "embedded",
 )  # fmt: skip

@@ -1,0 +1,180 @@
+"""The ledger: which loads there were, and what they took away and have not put back.
+
+It is the schema `bulkload` of the database that is loaded, never a file beside it: a crash of the client, or of its
+machine, leaves all that `recover` needs. What is dropped outside the one transaction of a load is written down in the
+transaction that drops it, and struck in the one that brings it back.
+
+A load is alive as long as it holds the advisory lock of its id, which the server lets go when the session ends,
+however that comes about.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import getpass
+import json
+import os
+import platform
+from collections.abc import Collection, Iterable, Mapping
+from importlib.metadata import version
+
+import attrs
+from psycopg.rows import class_row
+from psycopg.types.numeric import Int4
+
+from bulkload import statements
+from bulkload.definitions import Object, from_json, to_json
+from bulkload.errors import ServerError
+from bulkload.server import Connection, refused, transaction
+
+_SQL = statements.load("ledger")
+
+# The first half of the advisory locks' keys: no other program is likely to use it.
+_CLASS = Int4(0x62756C6B)
+
+
+@attrs.frozen
+class Entry:
+    """An object that is away."""
+
+    id: int
+    load: int
+    load_kind: str
+    """`load`, or `drop` where a person took it away by hand."""
+    client: str
+    started: dt.datetime
+    alive: bool
+    """Whether the load that took it away still runs, or somebody puts it back at this moment."""
+    there: bool
+    """Whether its table exists."""
+    kind: str
+    schema: str
+    table_name: str
+    name: str
+    definition: str
+
+    @property
+    def object(self) -> Object:
+        return from_json(self.kind, self.definition)
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name} of {self.schema}.{self.table_name}"
+
+
+@attrs.frozen
+class LoadLine:
+    """A load, or a drop by hand, as the ledger knows it."""
+
+    id: int
+    kind: str
+    mode: str
+    tables: list[str]
+    client: str
+    version: str
+    started: dt.datetime
+    ended: dt.datetime | None
+    progress: dict[str, object]
+    dropped: int
+    """How many objects it took away are not back."""
+    state: str
+    """`running`, `interrupted`, `done` or `failed`."""
+
+
+def exists(connection: Connection) -> bool:
+    """Whether the database has a ledger."""
+    with refused("looking for the ledger"):
+        row = connection.execute(_SQL["ledger_exists"].text).fetchone()
+    return row is not None and row[0] is True
+
+
+def ensure(connection: Connection) -> None:
+    """Create the ledger where there is none. Raises ServerError where the role may not."""
+    if exists(connection):
+        return
+    doing = "creating the ledger (the schema bulkload needs the right CREATE on the database)"
+    with refused(doing), transaction(connection):
+        connection.execute(_SQL["one_at_a_time"].text, {"class": _CLASS})
+        connection.execute(_SQL["create_ledger"].text)
+
+
+def begin(connection: Connection, kind: str, mode: str, tables: Iterable[str]) -> int:
+    """A new line of the ledger; its id."""
+    parameters = {
+        "kind": kind, "mode": mode, "tables": sorted(tables), "client": _client(), "version": version("bulkload"),
+    }  # fmt: skip
+    with refused("writing to the ledger"):
+        row = connection.execute(_SQL["begin_load"].text, parameters).fetchone()
+    if row is None or not isinstance(row[0], int):
+        raise ServerError("the ledger took no line: has somebody put a rule or trigger on bulkload.loads?")
+    return row[0]
+
+
+def end(connection: Connection, load: int, state: str, progress: Mapping[str, object] | None = None) -> None:
+    """How a load ended: `done` or `failed`."""
+    parameters = {"load": load, "state": state, "progress": json.dumps(progress or {})}
+    with refused("writing to the ledger"):
+        connection.execute(_SQL["end_load"].text, parameters)
+
+
+def note(connection: Connection, load: int, progress: Mapping[str, object]) -> None:
+    """How far a load is."""
+    with refused("writing to the ledger"):
+        connection.execute(_SQL["note_progress"].text, {"load": load, "progress": json.dumps(progress)})
+
+
+def hold(connection: Connection, load: int, *, session: bool) -> bool:
+    """Give the sign of life of a load, for the session or the transaction; False where somebody else gives it."""
+    block = "hold" if session else "hold_in_transaction"
+    with refused("taking the advisory lock of a load"):
+        row = connection.execute(_SQL[block].text, {"class": _CLASS, "load": Int4(load)}).fetchone()
+    return row is not None and row[0] is True
+
+
+def let_go(connection: Connection, load: int) -> None:
+    """End the sign of life that `hold` gave for the session."""
+    with refused("releasing the advisory lock of a load"):
+        connection.execute(_SQL["let_go"].text, {"class": _CLASS, "load": Int4(load)})
+
+
+def record(connection: Connection, load: int, objects: Iterable[Object]) -> None:
+    """Write down what is about to be taken away; to be called in the transaction that does it."""
+    lines = [
+        {
+            "load": load, "relation": each.relation, "kind": each.kind.value, "schema": each.schema,
+            "table": each.table_name, "name": each.name, "definition": to_json(each),
+        }
+        for each in objects
+    ]  # fmt: skip
+    with refused("writing to the ledger"), connection.cursor() as cursor:
+        cursor.executemany(_SQL["record_dropped"].text, lines)
+
+
+def strike(connection: Connection, entry: Entry) -> None:
+    """It is back; to be called in the transaction that brought it."""
+    with refused("writing to the ledger"):
+        connection.execute(_SQL["strike"].text, {"id": entry.id})
+
+
+def outstanding(connection: Connection, relations: Collection[int] | None = None) -> list[Entry]:
+    """What is away, of these tables (by their oids) or of all; nothing where there is no ledger."""
+    if not exists(connection):
+        return []
+    parameters = {"class": _CLASS, "relations": None if relations is None else list(relations)}
+    with refused("reading the ledger"), connection.cursor(row_factory=class_row(Entry)) as cursor:
+        return cursor.execute(_SQL["outstanding"].text, parameters).fetchall()
+
+
+def loads(connection: Connection, count: int) -> list[LoadLine]:
+    """The last loads, the newest first."""
+    if not exists(connection):
+        return []
+    with refused("reading the ledger"), connection.cursor(row_factory=class_row(LoadLine)) as cursor:
+        return cursor.execute(_SQL["loads"].text, {"class": _CLASS, "count": count}).fetchall()
+
+
+def _client() -> str:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = f"uid {os.getuid()}"
+    return f"{user}@{platform.node()}, process {os.getpid()}"

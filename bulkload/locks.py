@@ -1,0 +1,103 @@
+"""The locks of a load: taken before anything is changed, in one order, and not waited for without end.
+
+A lock that is waited for keeps everybody out who comes after, readers too. So each attempt is short, the next one
+comes after a pause in which the others get through, and who holds the lock is told.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection, Iterable
+from itertools import groupby
+
+import attrs
+import psycopg
+from psycopg import sql
+
+from bulkload import statements
+from bulkload.definitions import ForeignKey, Object
+from bulkload.errors import ServerError
+from bulkload.server import Connection, refused, transaction
+
+logger = logging.getLogger("bulkload")
+
+_SQL = statements.load("locks")
+
+_ATTEMPTS = 12
+_PATIENCE = "3s"
+"""Of one attempt; whoever queues behind it waits no longer than that."""
+_PAUSE = 1.0
+"""Seconds between attempts."""
+
+
+@attrs.frozen
+class Lock:
+    """A lock on a table: in full, or against other writers only."""
+
+    relation: int
+    schema: str
+    table_name: str
+    exclusive: bool
+    """Nobody else reads or writes (ACCESS EXCLUSIVE); or nobody else writes (SHARE ROW EXCLUSIVE)."""
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.table_name}"
+
+
+def take(connection: Connection, locks: Iterable[Lock]) -> None:
+    """Take the locks, for the transaction that the connection is in, by the oids of the tables.
+
+    Raises ServerError where somebody does not let go; it names them.
+    """
+    # Of two locks on one table the stronger.
+    strongest = {lock.relation: lock for lock in sorted(locks, key=lambda lock: lock.exclusive)}
+    wanted = [strongest[relation] for relation in sorted(strongest)]
+    if not wanted:
+        return
+    with refused("reading settings"):
+        (before,) = connection.execute(_SQL["patience_now"].text).fetchone() or ("0",)
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            with transaction(connection):
+                connection.execute(_SQL["lock_patience"].text, {"patience": _PATIENCE})
+                for exclusive, group in groupby(wanted, key=lambda lock: lock.exclusive):
+                    tables = sql.SQL(", ").join(sql.Identifier(each.schema, each.table_name) for each in group)
+                    block = "lock_exclusive" if exclusive else "lock_for_keys"
+                    connection.execute(_SQL[block].format(targets=tables))
+                connection.execute(_SQL["lock_patience"].text, {"patience": before})
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
+            holders = _holders(connection, wanted)
+            if attempt == _ATTEMPTS:
+                raise ServerError(
+                    f"locking {', '.join(map(str, wanted))}: held by {holders}; nothing was changed: run it again "
+                    "when they are done, or end them with pg_terminate_backend",
+                    sqlstate=error.sqlstate or "",
+                ) from error
+            logger.warning("waiting for a lock held by %s (attempt %d of %d)", holders, attempt, _ATTEMPTS)
+            time.sleep(_PAUSE)
+        except psycopg.Error as error:
+            raise ServerError.of(error, f"locking {', '.join(map(str, wanted))}") from error
+        else:
+            return
+
+
+def _holders(connection: Connection, wanted: Iterable[Lock]) -> str:
+    parameters = {
+        "exclusive": [lock.relation for lock in wanted if lock.exclusive],
+        "shared": [lock.relation for lock in wanted if not lock.exclusive],
+    }
+    with refused("asking who holds a lock"):
+        rows = connection.execute(_SQL["holders"].text, parameters).fetchall()
+    return "; ".join(str(text) for (text,) in rows) or "somebody who has gone meanwhile"
+
+
+def of_objects(objects: Collection[Object]) -> list[Lock]:
+    """The locks that taking these away needs: of a foreign key, on both tables."""
+    found = [Lock(each.relation, each.schema, each.table_name, exclusive=True) for each in objects]
+    found += [
+        Lock(each.referenced, each.referenced_schema, each.referenced_table, exclusive=True)
+        for each in objects
+        if isinstance(each, ForeignKey)
+    ]
+    return found

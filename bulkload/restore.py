@@ -1,0 +1,261 @@
+"""What the ledger says is away comes back, whatever state it was left in.
+
+A crash may have left an index half built, a key's index without its key, a foreign key that is not validated, or a
+table out of the log. So each object is looked for first, and only what it lacks is done; it is struck in the
+transaction that does the last of it. All of that can be run again, and by anybody.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import sql
+
+from bulkload import ledger, server
+from bulkload.builders import Builders
+from bulkload.definitions import SQL, ForeignKey, Index, Kind, Logged, Survey, server_text, survey
+from bulkload.errors import RestoreError, ServerError, one_line
+from bulkload.ledger import Entry
+from bulkload.rebuild import BUILD_MEMORY, finishing, in_order
+from bulkload.server import Connection, refused, transaction
+
+logger = logging.getLogger("bulkload")
+
+_ATTEMPTS = 3
+"""Of a statement that others keep from its locks by a deadlock."""
+
+
+class Restoration:
+    """Puts back what some entries of the ledger say, on the connections of `builders`.
+
+    `concurrently` builds indexes in a way that keeps nobody from writing, for tables in use.
+    """
+
+    def __init__(
+        self, connection: Connection, entries: Sequence[Entry], builders: Builders, *, concurrently: bool
+    ) -> None:
+        self._connection = connection
+        self._builders = builders
+        self._concurrently = concurrently
+        self.failures: list[str] = []
+        """What could not be put back, with the reason."""
+        self.restored: list[Entry] = []
+        self._tables: list[tuple[Entry, Logged]] = []
+        self._indexes: list[tuple[Entry, Index]] = []
+        self._foreign_keys: list[tuple[Entry, ForeignKey]] = []
+        for entry in entries:
+            self._sort(entry)
+        self._build_failed: set[int] = set()
+
+    def run(self) -> None:
+        """All of it. Raises RestoreError for what could not be put back, when all else is."""
+        with plain_session(self._connection):
+            self.log_tables()
+            self.build(self._relations)
+            self.finish()
+
+    def log_tables(self) -> None:
+        """Tables that were made UNLOGGED are written to the log again: before they have indexes to be written, too."""
+        for entry, each in self._tables:
+            with self._noting(entry), transaction(self._connection):
+                self._connection.execute(each.restore)
+                self._strike(entry)
+
+    def build(self, relations: Iterable[int]) -> None:
+        """Begin to build the indexes of these tables."""
+        wanted = [(entry, each) for entry, each in self._indexes if each.relation in set(relations)]
+        there = {(each.schema, each.name): each for each in self._survey().indexes}
+        entries = {each.oid: entry for entry, each in wanted}
+        for each in in_order(each for _, each in wanted):
+            present = there.get((each.schema, each.name))
+            self._builders.submit(str(each), self._building(entries[each.oid], each, present))
+
+    def finish(self) -> None:
+        """Wait for the indexes, make keys of those that are keys', then the foreign keys.
+
+        Raises RestoreError where something could not be put back.
+        """
+        self._builders.wait()
+        indexes = [(entry, each) for entry, each in self._indexes if entry.id not in self._build_failed]
+        self._finish_indexes(indexes)
+        self._add_foreign_keys()
+        if self.failures:
+            raise RestoreError(self.failures)
+
+    @property
+    def _relations(self) -> list[int]:
+        relations = [each.relation for _, each in self._indexes]
+        return sorted({*relations, *(each.relation for _, each in self._foreign_keys)})
+
+    def _sort(self, entry: Entry) -> None:
+        if not entry.there:
+            logger.warning("%s: its table is gone, and it with it", entry)
+            ledger.strike(self._connection, entry)
+            return
+        match entry.object:
+            case Logged() as each:
+                self._tables.append((entry, each))
+            case Index() as each:
+                self._indexes.append((entry, each))
+            case ForeignKey() as each:
+                self._foreign_keys.append((entry, each))
+
+    def _survey(self) -> Survey:
+        with refused("reading indexes and constraints"):
+            return survey(self._connection, self._relations)
+
+    def _building(self, entry: Entry, each: Index, present: Index | None) -> Callable[[Connection], None]:
+        def build(connection: Connection) -> None:
+            with self._noting(entry, connection, each):
+                if self._missing(connection, each, present):
+                    tablespace = {"path": "pg_catalog", "tablespace": each.tablespace}
+                    connection.execute(SQL["session_settings"].text, tablespace)
+                    _again_after_deadlock(connection, each.build(concurrently=self._concurrently))
+
+        return build
+
+    def _missing(self, connection: Connection, each: Index, present: Index | None) -> bool:
+        """Whether it is to be built; what is left of a build that failed is dropped."""
+        if present is None:
+            return True
+        if not each.same(present):
+            raise ServerError(
+                f"an index of that name is there, but another one ({present.definition}): rename or drop it"
+            )
+        if present.valid or present.partitioned:
+            return False
+        connection.execute(SQL["drop_index"].format(index=present.index))
+        return True
+
+    def _finish_indexes(self, indexes: Sequence[tuple[Entry, Index]]) -> None:
+        there = {(each.schema, each.name): each for each in self._survey().indexes}
+        for entry, each in indexes:
+            present = there.get((each.schema, each.name))
+            if present is not None and present.kind is Kind.INDEX and each.promote is not None:
+                with self._noting(entry), transaction(self._connection):
+                    self._connection.execute(each.promote)
+        failed = set(self._build_failed)
+        for entry, each in indexes:
+            if entry.id in failed:
+                continue
+            present = there.get((each.schema, each.name))
+            done = present is not None and present.attached
+            statements = each.marks if done else finishing(each)
+            with self._noting(entry), transaction(self._connection):
+                for statement in statements:
+                    self._connection.execute(statement)
+                self._strike(entry)
+
+    def _add_foreign_keys(self) -> None:
+        there = {(each.relation, each.name): each for each in self._survey().foreign_keys}
+        added: list[tuple[Entry, ForeignKey]] = []
+        # One after the other: each takes two tables, and two of them crosswise would lock each other out.
+        for entry, each in self._foreign_keys:
+            present = there.get((each.relation, each.name))
+            with self._noting(entry, self._connection, each):
+                if present is None:
+                    _again_after_deadlock(self._connection, each.add(unchecked=True))
+                elif not each.same(present):
+                    raise ServerError(f"a constraint of that name is there, but another one ({present.definition})")
+                added.append((entry, each))
+        for entry, each in added:
+            self._builders.submit(str(each), self._validating(entry, each))
+        self._builders.wait()
+
+    def _validating(self, entry: Entry, each: ForeignKey) -> Callable[[Connection], None]:
+        def validate(connection: Connection) -> None:
+            with self._noting(entry, connection, each), transaction(connection):
+                if each.valid and not each.partitioned:
+                    connection.execute(each.validate)
+                for statement in each.marks:
+                    connection.execute(statement)
+                self._strike(entry, connection)
+
+        return validate
+
+    def _strike(self, entry: Entry, connection: Connection | None = None) -> None:
+        ledger.strike(connection or self._connection, entry)
+        self.restored.append(entry)
+
+    @contextmanager
+    def _noting(
+        self, entry: Entry, connection: Connection | None = None, each: Index | ForeignKey | None = None
+    ) -> Generator[None]:
+        """What fails is noted, with the rows to blame where there are some; the rest goes on."""
+        try:
+            yield
+        except (psycopg.Error, ServerError) as error:
+            reason = error if isinstance(error, ServerError) else ServerError.of(error, str(entry))
+            culprits = ""
+            if connection is not None and each is not None and not connection.closed:
+                culprits = _culprits(connection, each, reason.sqlstate)
+            self._build_failed.add(entry.id)
+            self.failures.append(f"{reason}{culprits}" if str(reason).startswith(str(entry)) else f"{entry}: {reason}")
+            logger.warning("not restored: %s", self.failures[-1])
+
+
+@contextmanager
+def plain_session(connection: Connection) -> Generator[None]:
+    """As `plain_names`, for a connection of this package's own that is in no transaction."""
+    with refused("reading settings"):
+        path, tablespace = connection.execute(SQL["read_settings"].text).fetchone() or ("", "")
+    prepare_session(connection)
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            with refused("putting settings back"):
+                connection.execute(SQL["session_settings"].text, {"path": path, "tablespace": tablespace})
+
+
+def prepare_session(connection: Connection) -> None:
+    """Set up a session that does nothing but restore."""
+    server.prepare_session(connection)
+    with refused("setting up a session"):
+        connection.execute(SQL["session_settings"].text, {"path": "pg_catalog", "tablespace": ""})
+        connection.execute(SQL["session_build_memory"].text, {"size": BUILD_MEMORY})
+
+
+def _again_after_deadlock(connection: Connection, statement: sql.SQL | sql.Composed) -> None:
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            connection.execute(statement)
+        except psycopg.errors.DeadlockDetected:
+            if attempt == _ATTEMPTS:
+                raise
+            logger.warning("a deadlock; trying again (attempt %d of %d)", attempt, _ATTEMPTS)
+        else:
+            return
+
+
+def _culprits(connection: Connection, each: Index | ForeignKey, sqlstate: str) -> str:
+    """The keys that are to blame, for a person who must mend them; '' where it is about something else."""
+    if sqlstate == psycopg.errors.UniqueViolation.sqlstate and isinstance(each, Index):
+        columns = sql.SQL(", ").join(map(server_text, each.keys))
+        condition = server_text(each.predicate) if each.predicate else sql.SQL("true")
+        statement = SQL["duplicate_keys"].format(keys=columns, table=each.table, condition=condition)
+        what = f"; keys of several rows ({', '.join(each.keys)}): "
+    elif sqlstate == psycopg.errors.ForeignKeyViolation.sqlstate and isinstance(each, ForeignKey):
+        pairs = list(zip(each.keys, each.referenced_keys, strict=True))
+        statement = SQL["orphans"].format(
+            keys=sql.SQL(", ").join(sql.SQL("child.{}").format(server_text(key)) for key in each.keys),
+            table=each.table,
+            condition=sql.SQL(" AND ").join(
+                sql.SQL("child.{} IS NOT NULL").format(server_text(key)) for key in each.keys
+            ),
+            referenced=sql.Identifier(each.referenced_schema, each.referenced_table),
+            match=sql.SQL(" AND ").join(
+                sql.SQL("parent.{} = child.{}").format(server_text(there), server_text(here)) for here, there in pairs
+            ),
+        )
+        what = f"; references that lead nowhere ({', '.join(each.keys)}): "
+    else:
+        return ""
+    try:
+        rows = connection.execute(statement).fetchall()
+    except psycopg.Error as error:
+        return one_line(f"; the rows to blame could not be listed: {error}")
+    return what + ", ".join(f"{key} ({count} rows)" for key, count in rows)

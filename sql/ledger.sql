@@ -1,0 +1,104 @@
+-- The ledger: which loads there were, and what was taken away and is not back yet. It lies in the database that it is
+-- about, so that any machine can put things right.
+
+-- ledger_exists --
+-- Whether the ledger is there, and whether this role may write it.
+SELECT to_regclass('bulkload.dropped') IS NOT NULL
+
+-- one_at_a_time --
+-- CREATE … IF NOT EXISTS is no protection from somebody who creates the same at the same time.
+SELECT pg_advisory_xact_lock(%(class)s, 0)
+
+-- create_ledger --
+-- A load is alive as long as somebody holds the advisory lock of its id. A dropped object is struck in the transaction
+-- that brings it back.
+CREATE SCHEMA IF NOT EXISTS bulkload;
+COMMENT ON SCHEMA bulkload IS 'The ledger of python -m bulkload: loads, and indexes and constraints to be restored';
+CREATE TABLE IF NOT EXISTS bulkload.loads (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    kind text NOT NULL CHECK (kind IN ('load', 'drop')),
+    mode text NOT NULL,
+    tables text[] NOT NULL,
+    state text NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'done', 'failed')),
+    client text NOT NULL,
+    version text NOT NULL,
+    started timestamptz NOT NULL DEFAULT clock_timestamp(),
+    ended timestamptz,
+    progress jsonb NOT NULL DEFAULT '{}'
+);
+CREATE TABLE IF NOT EXISTS bulkload.dropped (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    load integer NOT NULL REFERENCES bulkload.loads,
+    relation oid NOT NULL,
+    kind text NOT NULL,
+    schema_name text NOT NULL,
+    table_name text NOT NULL,
+    name text NOT NULL,
+    definition jsonb NOT NULL,
+    dropped timestamptz NOT NULL DEFAULT clock_timestamp()
+)
+
+-- begin_load --
+-- A new line.
+INSERT INTO bulkload.loads (kind, mode, tables, client, version)
+VALUES (%(kind)s, %(mode)s, %(tables)s, %(client)s, %(version)s)
+RETURNING id
+
+-- end_load --
+-- How it ended; a line that says so already stays.
+UPDATE bulkload.loads SET state = %(state)s, ended = clock_timestamp(), progress = progress || %(progress)s::jsonb
+WHERE id = %(load)s AND state = 'running'
+
+-- note_progress --
+-- How far it is.
+UPDATE bulkload.loads SET progress = progress || %(progress)s::jsonb WHERE id = %(load)s
+
+-- hold --
+-- The sign of life, as long as the session lasts.
+SELECT pg_try_advisory_lock(%(class)s, %(load)s)
+
+-- hold_in_transaction --
+-- The sign of life, as long as the transaction lasts.
+SELECT pg_try_advisory_xact_lock(%(class)s, %(load)s)
+
+-- let_go --
+-- The session goes on to other things.
+SELECT pg_advisory_unlock(%(class)s, %(load)s)
+
+-- record_dropped --
+-- What is about to be taken away, in the same transaction.
+INSERT INTO bulkload.dropped (load, relation, kind, schema_name, table_name, name, definition)
+VALUES (%(load)s, %(relation)s, %(kind)s, %(schema)s, %(table)s, %(name)s, %(definition)s::jsonb)
+
+-- strike --
+-- It is back.
+DELETE FROM bulkload.dropped WHERE id = %(id)s
+
+-- outstanding --
+-- What is away, in the order in which it was taken away; of some tables where they are given.
+SELECT d.id::bigint AS id, d.load AS load, l.kind AS load_kind, l.client AS client, l.started AS started,
+       EXISTS (SELECT FROM pg_locks k
+               WHERE k.locktype = 'advisory' AND k.classid = %(class)s::int::oid AND k.objid = d.load::oid
+                 AND k.objsubid = 2 AND k.granted
+                 AND k.database = (SELECT oid FROM pg_database WHERE datname = current_database())) AS alive,
+       EXISTS (SELECT FROM pg_class c WHERE c.oid = d.relation) AS there,
+       d.kind AS kind, d.schema_name AS schema, d.table_name AS table_name, d.name AS name,
+       d.definition::text AS definition
+FROM bulkload.dropped d JOIN bulkload.loads l ON l.id = d.load
+WHERE %(relations)s::oid[] IS NULL OR d.relation = ANY(%(relations)s::oid[])
+ORDER BY d.id
+
+-- loads --
+-- The loads, the newest first.
+SELECT l.id AS id, l.kind AS kind, l.mode AS mode, l.tables AS tables, l.client AS client, l.version AS version,
+       l.started AS started, l.ended AS ended, l.progress AS progress,
+       (SELECT count(*) FROM bulkload.dropped d WHERE d.load = l.id) AS dropped,
+       CASE WHEN l.state = 'running' AND l.kind = 'load' AND NOT EXISTS (
+                     SELECT FROM pg_locks k
+                     WHERE k.locktype = 'advisory' AND k.classid = %(class)s::int::oid AND k.objid = l.id::oid
+                       AND k.objsubid = 2 AND k.granted
+                       AND k.database = (SELECT oid FROM pg_database WHERE datname = current_database()))
+            THEN 'interrupted' ELSE l.state END AS state
+FROM bulkload.loads l
+ORDER BY l.id DESC
+LIMIT %(count)s
