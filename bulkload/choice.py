@@ -153,7 +153,8 @@ class _Chooser:
         families = _families(self._survey.indexes)
         found: list[Index] = []
         for family in families:
-            reasons = {each.oid: self._why_kept(each) for each in family}
+            part = "it is a part of an index of a partitioned table, and that was not asked for"
+            reasons = {each.oid: part if family[0].attached else self._why_kept(each) for each in family}
             reason = next(filter(None, reasons.values()), "")
             if reason:
                 self.kept += [
@@ -234,11 +235,20 @@ def _not_exact(each: Index) -> str:
         "it is invalid, and would come back valid": not each.valid and not each.partitioned,
         "some of its partitions lack it": not each.valid and each.partitioned,
         f"this role may create nothing in the tablespace {each.tablespace}": not each.tablespace_open,
-        "its storage parameters would be lost": each.partitioned and each.kind is Kind.KEY and bool(each.storage),
+        "its storage parameters would be lost": bool(each.storage) and _stored_apart(each),
+        "PostgreSQL does not attach the parts of such a constraint": each.partitioned and each.kind is Kind.CONSTRAINT,
         "logical replication knows rows by it": each.published and (each.replica_identity or each.default_identity),
         f"{', '.join(each.dependents)} depends on it": bool(each.dependents),
     }
     return next((reason for reason, holds in reasons.items() if holds), "")
+
+
+def _stored_apart(each: Index) -> bool:
+    """Whether the text that makes it leaves its storage parameters out."""
+    if each.kind is Kind.CONSTRAINT:
+        # A key WITHOUT OVERLAPS; an exclusion constraint's text has them.
+        return not each.constraint_definition.startswith("EXCLUDE")
+    return each.partitioned and each.kind is Kind.KEY
 
 
 def _families(indexes: Sequence[Index]) -> list[list[Index]]:
