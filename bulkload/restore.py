@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from typing import Protocol
 
 import psycopg
 from psycopg import sql
@@ -25,7 +27,7 @@ from bulkload.server import Connection, refused, transaction
 logger = logging.getLogger("bulkload")
 
 _ATTEMPTS = 3
-"""Of a statement that others keep from its locks by a deadlock."""
+"""Of what somebody else was in the way of."""
 
 
 class Restoration:
@@ -108,12 +110,15 @@ class Restoration:
             return survey(self._connection, self._relations)
 
     def _building(self, entry: Entry, each: Index, present: Index | None) -> Callable[[Connection], None]:
+        def attempt(connection: Connection, *, again: bool) -> None:
+            if self._missing(connection, each, _found(connection, each) if again else present):
+                tablespace = {"path": "pg_catalog", "tablespace": each.tablespace}
+                connection.execute(SQL["session_settings"].text, tablespace)
+                connection.execute(each.build(concurrently=self._concurrently))
+
         def build(connection: Connection) -> None:
             with self._noting(entry, connection, each):
-                if self._missing(connection, each, present):
-                    tablespace = {"path": "pg_catalog", "tablespace": each.tablespace}
-                    connection.execute(SQL["session_settings"].text, tablespace)
-                    _again_after_deadlock(connection, each.build(concurrently=self._concurrently))
+                _attempts(connection, attempt, whole=not self._concurrently)
 
         return build
 
@@ -157,7 +162,7 @@ class Restoration:
             present = there.get((each.relation, each.name))
             with self._noting(entry, self._connection, each):
                 if present is None:
-                    _again_after_deadlock(self._connection, each.add(unchecked=True))
+                    _attempts(self._connection, partial(_add, each), whole=True)
                 elif not each.same(present):
                     raise ServerError(f"a constraint of that name is there, but another one ({present.definition})")
                 added.append((entry, each))
@@ -219,16 +224,34 @@ def prepare_session(connection: Connection) -> None:
         connection.execute(SQL["session_build_memory"].text, {"size": BUILD_MEMORY})
 
 
-def _again_after_deadlock(connection: Connection, statement: sql.SQL | sql.Composed) -> None:
+class _Attempt(Protocol):
+    def __call__(self, connection: Connection, *, again: bool) -> None: ...
+
+
+def _attempts(connection: Connection, task: _Attempt, *, whole: bool) -> None:
+    """Do it, and again where somebody was in the way; `whole` makes each attempt a transaction, or a savepoint."""
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            connection.execute(statement)
-        except psycopg.errors.DeadlockDetected:
+            with transaction(connection) if whole else nullcontext():
+                task(connection, again=attempt > 1)
+        except (psycopg.errors.DeadlockDetected, psycopg.errors.DuplicateTable) as error:
+            # The server goes on with what a dead client began, until it notices: an index may come up meanwhile.
             if attempt == _ATTEMPTS:
                 raise
-            logger.warning("a deadlock; trying again (attempt %d of %d)", attempt, _ATTEMPTS)
+            logger.warning("%s; trying again (attempt %d of %d)", one_line(str(error)), attempt, _ATTEMPTS)
         else:
             return
+
+
+def _found(connection: Connection, each: Index) -> Index | None:
+    """The index of that name, as it is now."""
+    with refused("reading indexes and constraints"):
+        indexes = survey(connection, [each.relation]).indexes
+    return next((found for found in indexes if (found.schema, found.name) == (each.schema, each.name)), None)
+
+
+def _add(each: ForeignKey, connection: Connection, *, again: bool) -> None:  # noqa: ARG001 - the form of an attempt
+    connection.execute(each.add(unchecked=True))
 
 
 def _culprits(connection: Connection, each: Index | ForeignKey, sqlstate: str) -> str:

@@ -32,7 +32,8 @@ ORDER BY c.oid
 -- indexes --
 -- Every index of these tables, alone or that of a key or an exclusion constraint, with all that its definition does
 -- not say. What depends on it (dependents) is told but for foreign keys, which are given by their oids, those of
--- partitions by the one that was declared.
+-- partitions by the one that was declared. Its size is as it was last counted: pg_relation_size would wait for whoever
+-- is dropping it. One that is gone by the time that its definition is asked for has none.
 SELECT CASE WHEN r.contype IN ('p', 'u') AND a.amname = 'btree' THEN 'key'
             WHEN r.oid IS NOT NULL THEN 'constraint'
             ELSE 'index' END AS kind,
@@ -67,7 +68,7 @@ SELECT CASE WHEN r.contype IN ('p', 'u') AND a.amname = 'btree' THEN 'key'
        i.indexprs IS NOT NULL AS has_expressions,
        coalesce(pn.nspname::text, '') AS parent_schema,
        coalesce(parent.relname::text, '') AS parent_name,
-       CASE WHEN t.relkind = 'r' THEN pg_relation_size(c.oid) ELSE 0 END AS size,
+       c.relpages::bigint * current_setting('block_size')::int AS size,
        pg_has_role(t.relowner, 'USAGE') AS owned,
        t.relreplident = 'd' AND coalesce(r.contype = 'p', false) AS default_identity,
        EXISTS (SELECT FROM pg_publication_tables p
@@ -104,7 +105,7 @@ LEFT JOIN pg_tablespace s ON s.oid = c.reltablespace
 LEFT JOIN pg_inherits h ON h.inhrelid = c.oid
 LEFT JOIN pg_class parent ON parent.oid = h.inhparent
 LEFT JOIN pg_namespace pn ON pn.oid = parent.relnamespace
-WHERE i.indrelid = ANY(%(relations)s::oid[])
+WHERE i.indrelid = ANY(%(relations)s::oid[]) AND pg_get_indexdef(i.indexrelid) IS NOT NULL
 ORDER BY n.nspname, t.relname, c.relname
 
 -- foreign_keys --
