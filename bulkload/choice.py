@@ -170,17 +170,17 @@ class _Chooser:
         return _not_exact(each) or self._needed(each) or self._told(each, drop)
 
     def _needed_foreign_key(self, each: ForeignKey) -> str:
-        if not each.owned:
-            return "one of its tables belongs to another role"
-        if each.of_extension:
-            return "it belongs to an extension"
-        if each.switched_off:
-            return "one of its triggers is switched off, and would come back switched on"
-        if each.partitions_differ:
-            return "the partitions have it under other names or comments, which would be lost"
-        if not {each.relation, each.referenced} <= set(self._circumstances.filled):
-            return "the load has nothing to do with one of its tables"
-        return ""
+        reasons = {
+            "one of its tables belongs to another role": not each.owned,
+            "it belongs to an extension": each.of_extension,
+            "one of its triggers is switched off, and would come back switched on": each.switched_off,
+            "the partitions have it under other names or comments, which would be lost": each.partitions_differ,
+            "several keys could serve it, and it might come back on another one than before": each.several_keys,
+            "the load has nothing to do with one of its tables": (
+                not {each.relation, each.referenced} <= set(self._circumstances.filled)
+            ),
+        }
+        return next((reason for reason, holds in reasons.items() if holds), "")
 
     def _needed(self, each: Index) -> str:
         staying = [f for f in self._survey.foreign_keys if f.oid in each.foreign_keys and f.oid not in self.gone]

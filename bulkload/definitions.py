@@ -182,6 +182,7 @@ class ForeignKey:
     of_extension: bool
     switched_off: bool
     partitions_differ: bool
+    several_keys: bool
 
     kind = Kind.FOREIGN_KEY
 

@@ -33,7 +33,7 @@ ORDER BY c.oid
 -- Every index of these tables, alone or that of a key or an exclusion constraint, with all that its definition does
 -- not say. What depends on it (dependents) is told but for foreign keys, which are given by their oids, those of
 -- partitions by the one that was declared. Its size is as it was last counted: pg_relation_size would wait for whoever
--- is dropping it. One that is gone by the time that its definition is asked for has none.
+-- is dropping it. One that is gone by the time that its definition is asked for has none, and is left out.
 SELECT CASE WHEN r.contype IN ('p', 'u') AND a.amname = 'btree' THEN 'key'
             WHEN r.oid IS NOT NULL THEN 'constraint'
             ELSE 'index' END AS kind,
@@ -110,7 +110,8 @@ ORDER BY n.nspname, t.relname, c.relname
 
 -- foreign_keys --
 -- Every foreign key from or to these tables; of partitioned tables the one that was declared, which stands for those
--- of the partitions. A trigger of it that was switched off would come back switched on.
+-- of the partitions. A trigger of it that was switched off would come back switched on. Where several unique indexes
+-- have the columns that it refers to, it would come back on the oldest of them, whichever it was on.
 SELECT r.oid::bigint AS oid,
        t.oid::bigint AS relation,
        p.oid::bigint AS referenced,
@@ -136,7 +137,13 @@ SELECT r.oid::bigint AS oid,
        EXISTS (SELECT FROM pg_constraint child
                WHERE child.conparentid = r.oid AND child.confrelid = r.confrelid
                  AND (child.conname <> r.conname OR obj_description(child.oid, 'pg_constraint') IS NOT NULL))
-           AS partitions_differ
+           AS partitions_differ,
+       (SELECT count(*) FROM pg_index i
+        WHERE i.indrelid = r.confrelid AND i.indisunique AND i.indimmediate AND i.indisvalid
+          AND i.indpred IS NULL AND i.indexprs IS NULL
+          AND ARRAY(SELECT k FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS u(k, place)
+                    WHERE place <= i.indnkeyatts ORDER BY k)
+            = ARRAY(SELECT k FROM unnest(r.confkey) AS k ORDER BY k)) > 1 AS several_keys
 FROM pg_constraint r
 JOIN pg_class t ON t.oid = r.conrelid
 JOIN pg_namespace n ON n.oid = t.relnamespace
