@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
 from psycopg_pool import ConnectionPool
@@ -93,7 +93,9 @@ class Crew(Builders):
         self._executor.shutdown(cancel_futures=True)
 
     def _run(self, what: str, task: Task) -> None:
-        with self._pool.connection() as connection:
+        with ExitStack() as stack:
+            with refused("opening one more connection"):
+                connection = stack.enter_context(self._pool.connection())
             with self._lock:
                 self._running[threading.get_ident()] = (what, connection)
             begin = time.perf_counter()

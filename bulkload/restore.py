@@ -48,9 +48,9 @@ class Restoration:
         self._tables: list[tuple[Entry, Logged]] = []
         self._indexes: list[tuple[Entry, Index]] = []
         self._foreign_keys: list[tuple[Entry, ForeignKey]] = []
+        self._build_failed: set[int] = set()
         for entry in entries:
             self._sort(entry)
-        self._build_failed: set[int] = set()
 
     def run(self) -> None:
         """All of it. Raises RestoreError for what could not be put back, when all else is."""
@@ -93,9 +93,12 @@ class Restoration:
         return sorted({*relations, *(each.relation for _, each in self._foreign_keys)})
 
     def _sort(self, entry: Entry) -> None:
-        if not entry.there:
+        if entry.relation is None:
             logger.warning("%s: its table is gone, and it with it", entry)
             ledger.strike(self._connection, entry)
+            return
+        if entry.renamed:
+            self._fail(entry, f"{entry}: its table is named {entry.table_now} now; give it its name back for a while")
             return
         match entry.object:
             case Logged() as each:
@@ -197,9 +200,13 @@ class Restoration:
             culprits = ""
             if connection is not None and each is not None and not connection.closed:
                 culprits = _culprits(connection, each, reason.sqlstate)
-            self._build_failed.add(entry.id)
-            self.failures.append(f"{reason}{culprits}" if str(reason).startswith(str(entry)) else f"{entry}: {reason}")
-            logger.warning("not restored: %s", self.failures[-1])
+            named = str(reason).startswith(str(entry))
+            self._fail(entry, f"{reason}{culprits}" if named else f"{entry}: {reason}")
+
+    def _fail(self, entry: Entry, failure: str) -> None:
+        self._build_failed.add(entry.id)
+        self.failures.append(failure)
+        logger.warning("not restored: %s", failure)
 
 
 @contextmanager
