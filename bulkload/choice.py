@@ -234,6 +234,7 @@ def _not_exact(each: Index) -> str:
         "it belongs to an extension": each.of_extension,
         "it is invalid, and would come back valid": not each.valid and not each.partitioned,
         "some of its partitions lack it": not each.valid and each.partitioned,
+        f"this role may create nothing in the schema {each.schema}": not each.schema_open,
         f"this role may create nothing in the tablespace {each.tablespace}": not each.tablespace_open,
         "its storage parameters would be lost": bool(each.storage) and _stored_apart(each),
         "PostgreSQL does not attach the parts of such a constraint": each.partitioned and each.kind is Kind.CONSTRAINT,

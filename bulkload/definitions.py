@@ -63,6 +63,7 @@ class Index:
     partitioned: bool
     tablespace: str
     tablespace_open: bool
+    schema_open: bool
     storage: list[str] | None
     comment: str | None
     constraint_comment: str | None

