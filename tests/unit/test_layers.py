@@ -15,9 +15,10 @@ PACKAGE = Path(bulkload.__file__).parent
 LAYERS = (
     "errors", "statements", "records", "tables", "plan", "columns", "fields", "encode", "report", "server", "catalog",
     "ids",
-    "stream", "merge", "ownership", "rebuild", "sink", "load", "atomic", "memory", "source", "slices", "path",
+    "stream", "merge", "ownership", "rebuild", "sink", "exchange",
+    "load", "atomic", "memory", "source", "slices", "path",
     "json_split", "json_records", "csv_records", "formats", "rejects", "job", "versions", "chunks", "passes", "census",
-    "runner", "embedded",
+    "worker", "workers", "leader", "runner", "embedded",
 )  # fmt: skip
 
 
