@@ -1,7 +1,8 @@
 """What the leader of a load and its worker processes say to each other.
 
-Every message of the leader has one answer, and nothing is sent before that has come: so neither side can be stuck in
-sending while the other one is, too. While it maps, a worker may ask for ids, which the leader answers at once.
+Every message of the leader, the columns of the tables to begin with, has one answer, and nothing is sent before that
+has come: so neither side can be stuck in sending while the other one is, too. While it maps, a worker may ask for ids,
+which the leader answers at once.
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ from bulkload.tables import Key
 
 # The type of both ends of a pipe; to the stubs it depends on what goes each way, which here is any message.
 Pipe: TypeAlias = "Connection[object, object]"
+
+
+class Ready(NamedTuple):
+    """Worker: first of all, that it can be given work."""
 
 
 class Work(NamedTuple):

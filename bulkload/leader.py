@@ -158,6 +158,7 @@ class _Pass:
 
     def run(self) -> None:
         """Raises what `Mapper.run` does, and what a worker fails with, in the order of the chunks."""
+        self._read_ahead()
         self._hand_out()
         while self._chunks or self._on_their_way:
             encoded = self._encoded.pop(self._written, None)
@@ -226,14 +227,13 @@ class _Pass:
             elif (
                 len(worker.holds) < _MOST_HELD
                 and self._handed_out - self._written < _MOST_ON_THEIR_WAY * len(self._workers)
-                and self._next()
+                and self._chunks
             ):
                 self._hand_chunk(worker)
 
-    def _next(self) -> bool:
+    def _read_ahead(self) -> None:
         with self._report.phase("read"):
             self._chunks.read_ahead()
-        return bool(self._chunks)
 
     def _hand_chunk(self, worker: WorkerProcess) -> None:
         pieces, position = self._chunks.take()
@@ -244,7 +244,7 @@ class _Pass:
         worker.busy = True
         self._on_their_way[self._handed_out] = _OnItsWay(len(pieces), position)
         self._handed_out += 1
-        self._next()
+        self._read_ahead()
 
     def _write(self, encoded: Encoded) -> None:
         by_name = {rows.relation: rows for rows in encoded.rows}

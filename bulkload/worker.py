@@ -29,6 +29,7 @@ from bulkload.exchange import (
     Fresh,
     Mapped,
     Pipe,
+    Ready,
     Rows,
     Settle,
     Settled,
@@ -85,6 +86,7 @@ def _serve(pipe: Pipe, inputs: bytes) -> None:
     except Exception as error:  # noqa: BLE001 - whatever the import of a module raises
         pipe.send(Failed(-1, UsageError(f"the jobs cannot be had in a worker process: {_reason(error)}")))
         return
+    pipe.send(Ready())
     while True:
         message = pipe.recv()
         if isinstance(message, Work):

@@ -36,7 +36,7 @@ class WorkerProcess:
         self.process = context.Process(target=worker.main, args=(theirs, inputs), daemon=True)
         self.process.start()
         theirs.close()
-        self.busy = False
+        self.busy = True
         """Whether it has yet to answer."""
         self.holds: list[int] = []
         """The chunks that it has mapped and not handed over."""
@@ -78,14 +78,15 @@ class WorkerProcess:
         self.process.join(_PATIENCE)
         code = self.process.exitcode or 0
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        if not self.doing:
+        if not self.doing and code == 1:
             return BulkloadError(
                 f"a worker process died ({how}) as it started; a script that calls run with jobs has to do so under "
                 "`if __name__ == '__main__':`"
             )
+        when = f"while it mapped {self.doing}" if self.doing else "as it started"
         return BulkloadError(
-            f"a worker process died ({how}) while it mapped {self.doing}; nothing was changed. Where memory has run "
-            "out, use fewer jobs; where a record ends the mapping, leave it out"
+            f"a worker process died ({how}) {when}; nothing was changed. Where memory has run out, use fewer jobs; "
+            "where a record ends the mapping, leave it out"
         )
 
 
