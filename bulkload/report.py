@@ -50,6 +50,8 @@ class Report:
     sources: list[SourceReport] = attrs.field(factory=list[SourceReport])
     phases: dict[str, float] = attrs.field(factory=dict[str, float])
     """Seconds by phase, in the order in which the phases began. They add up to the whole but for small change."""
+    workers: dict[str, float] = attrs.field(factory=dict[str, float])
+    """Seconds by phase of all worker processes together, which ran beside the phases above."""
     cleared: list[str] = attrs.field(factory=list[str])
     """The tables that were emptied first."""
     seconds: float = 0.0

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 
 from bulkload import catalog
 from bulkload.atomic import start
-from bulkload.census import check
+from bulkload.census import Columns, check
 from bulkload.chunks import DEFAULT_CHUNK, Mapper, Watch, unwatched
 from bulkload.job import Input
+from bulkload.leader import Leader
 from bulkload.load import Load, Mode
 from bulkload.merge import Finder
 from bulkload.passes import Passes, plan_of, spooled, unhurried_collector
@@ -19,6 +20,7 @@ from bulkload.rejects import Rejects
 from bulkload.report import Report
 from bulkload.server import Connection, refused, transaction
 from bulkload.stream import adapt
+from bulkload.workers import WorkerProcess, shared_out, started
 
 logger = logging.getLogger("bulkload")
 
@@ -35,6 +37,7 @@ def run(
     prepare: Callable[[Connection], object] | None = None,
     finish: Callable[[Connection], object] | None = None,
     watch: Watch = unwatched,
+    jobs: int = 1,
 ) -> Report:
     """Load the sources, one after the other, into the tables of their jobs' plans.
 
@@ -42,6 +45,11 @@ def run(
     `rejects` says how many are let through (none, where it is not given) and keeps them. `prepare` is called
     before all else (to create tables, say) and `finish` when all rows are in, both inside the transaction where there
     is one. `chunk` records are mapped and written together.
+
+    With `jobs` above 1, so many worker processes map and encode the records, where they pay and the mode is
+    `Mode.OPTIMIZED`; this process writes, in its one transaction, and the rows are the same. Mappings that look rows up
+    stay in this process. A job's functions and classes must be defined at the top level of a module; and since a
+    process imports the program's main module anew, a script calls `run` under `if __name__ == "__main__":`.
 
     In `Mode.STANDARD`, where a failure cannot undo what earlier chunks wrote, all sources are checked first, so that a
     reject too many or a file that is cut short is found before anything is written. Standard input is kept in a
@@ -51,7 +59,11 @@ def run(
     """
     report, plan = Report(), plan_of(inputs)
     rejects = rejects if rejects is not None else Rejects()
-    with unhurried_collector(), spooled(inputs) as sources:
+    with (
+        unhurried_collector(),
+        spooled(inputs) as sources,
+        started(sources, jobs if mode is Mode.OPTIMIZED else min(jobs, 1)) as workers,
+    ):
         if mode is Mode.STANDARD:
             # Together, so that a fault in the sources undoes what was prepared.
             with report.phase("check sources"), transaction(connection):
@@ -63,7 +75,9 @@ def run(
             connection, plan, schema=schema, mode=mode, clear=clear, batch_rows=None, prepare=prepare, report=report
         ) as load:
             columns = {relation.name: target.columns for relation, target in load.targets.items()}
-            mapper = Mapper(load, columns, load.find_id, rejects, report)
+            mapper = _leader(load, columns, rejects, report, sources, workers) or Mapper(
+                load, columns, load.find_id, rejects, report
+            )
             with _told_what_is_in(load, report):
                 Passes(sources, mapper, report, chunk=chunk, watch=watch).run(load.flush)
                 load.complete()
@@ -71,6 +85,25 @@ def run(
                 with report.phase("finish"), transaction(connection), refused("the statements that end the load"):
                     finish(connection)
     return report
+
+
+def _leader(
+    load: Load,
+    columns: Columns,
+    rejects: Rejects,
+    report: Report,
+    inputs: Sequence[Input],
+    workers: list[WorkerProcess],
+) -> Leader | None:
+    if not workers:
+        return None
+    shared = shared_out(inputs)
+    if not load.knows_keys_of(plan_of(shared.values())):
+        logger.info(
+            "one process maps all records: there are keys that are too many, or of a type, to be held in memory"
+        )
+        return None
+    return Leader(load, columns, rejects, report, shared, workers)
 
 
 @contextmanager
