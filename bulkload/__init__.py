@@ -29,8 +29,9 @@ from bulkload.errors import (
 from bulkload.formats import Format, Slice
 from bulkload.job import Input, Job, Skip
 from bulkload.json_records import JsonRecords
-from bulkload.load import Load, Mode
+from bulkload.load import Load
 from bulkload.memory import MemoryLoad
+from bulkload.mode import Mode
 from bulkload.plan import Plan
 from bulkload.records import Id, record
 from bulkload.rejects import Rejects

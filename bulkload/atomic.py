@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
+import attrs
 from psycopg import sql
 
 from bulkload import catalog, locks, recovery, statements
@@ -15,7 +16,8 @@ from bulkload.choice import Choice, Circumstances, Drops, Growth, choose
 from bulkload.definitions import survey
 from bulkload.errors import ServerError, UsageError
 from bulkload.ledger import Entry
-from bulkload.load import BATCH_ROWS, Load, Mode
+from bulkload.load import BATCH_ROWS, Load
+from bulkload.mode import Mode
 from bulkload.plan import AnyRelation, Plan
 from bulkload.rebuild import Rebuild, plain_names
 from bulkload.report import Report
@@ -61,21 +63,14 @@ def start(
     with _committing(report, whole):
         if prepare is not None:
             prepare(connection)
-        with refused("reading the catalog"):
-            targets = catalog.describe(connection, plan.described, schema)
-        rebuild = None
-        emptied = _emptied(connection, plan, targets) if clear else []
+        drops = drops if drops is not None else Drops()
         if mode is Mode.OPTIMIZED:
-            drops = drops if drops is not None else Drops()
-            choice = _locked(connection, plan, targets, emptied, drops, expected)
-            left = _left_by_dead(connection, plan, targets, emptied)
-            _clear(connection, emptied, report)
-            if left:
-                recovery.take_over(connection, left)
-                cleared = {table.relation for table in emptied}
-                choice = choose_drops(connection, plan, targets, drops, cleared=cleared, expected=expected)
-            rebuild = Rebuild(connection, choice, report) if choice.dropped else None
+            prepared = make_ready(connection, plan, schema, drops, expected, report, clear=clear)
+            targets = prepared.targets
+            rebuild = Rebuild(connection, prepared.choice, report) if prepared.choice.dropped else None
         else:
+            targets, rebuild = _described(connection, plan, schema), None
+            emptied = _emptied(connection, plan, targets) if clear else []
             _left_by_dead(connection, plan, targets, [])
             _clear(connection, emptied, report)
         load = Load(connection, plan, targets, mode=mode, report=report, batch_rows=batch_rows, rebuild=rebuild)
@@ -83,6 +78,45 @@ def start(
         load.complete()
     report.seconds = time.perf_counter() - begin
     logger.info("committed: %d rows in %.2f s", report.rows, report.seconds)
+
+
+@attrs.frozen
+class Prepared:
+    """Tables that are ready for their rows: locked, emptied, and looked at for what slows a load."""
+
+    targets: Mapping[AnyRelation, Target]
+    emptied: Sequence[TableName]
+    choice: Choice
+    """What is to be taken away; it is there yet."""
+
+
+def make_ready(
+    connection: Connection,
+    plan: Plan,
+    schema: str,
+    drops: Drops,
+    expected: Mapping[str, float] | None,
+    report: Report,
+    *,
+    clear: bool,
+) -> Prepared:
+    """Take the locks, empty the tables where they are to be, and choose what is taken away; in a transaction."""
+    targets = _described(connection, plan, schema)
+    emptied = _emptied(connection, plan, targets) if clear else []
+    with report.phase("lock"):
+        choice = _locked(connection, plan, targets, emptied, drops, expected)
+    left = _left_by_dead(connection, plan, targets, emptied)
+    _clear(connection, emptied, report)
+    if left:
+        recovery.take_over(connection, left)
+        cleared = {table.relation for table in emptied}
+        choice = choose_drops(connection, plan, targets, drops, cleared=cleared, expected=expected)
+    return Prepared(targets, emptied, choice)
+
+
+def _described(connection: Connection, plan: Plan, schema: str) -> Mapping[AnyRelation, Target]:
+    with refused("reading the catalog"):
+        return catalog.describe(connection, plan.described, schema)
 
 
 def choose_drops(

@@ -7,15 +7,27 @@ which the leader answers at once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
 from multiprocessing.connection import Connection
 from typing import NamedTuple, TypeAlias
 
+import attrs
+
+from bulkload.catalog import Target
 from bulkload.tables import Key
 
 # The type of both ends of a pipe; to the stubs it depends on what goes each way, which here is any message.
 Pipe: TypeAlias = "Connection[object, object]"
+
+
+@attrs.frozen
+class Destination:
+    """Leader, where workers write their rows themselves: the database, and the tables by name."""
+
+    conninfo: str = attrs.field(repr=False)
+    targets: Mapping[str, Target]
+    async_commit: bool
 
 
 class Ready(NamedTuple):
@@ -51,6 +63,8 @@ class Fresh(NamedTuple):
     keys: list[Key]
     proposed: list[int] | None
     """Ids from the sequence that it gave to them; None where it gave stand-ins."""
+    values: list[list[object]] | None
+    """The columns of their rows without the ids, for a leader that writes what is shared itself."""
 
 
 class Mapped(NamedTuple):
@@ -91,6 +105,8 @@ class Rows(NamedTuple):
     """Those rows, as `Encoder.arrays`."""
     unmatched: Sequence[list[object]] = ()
     """The columns of rows with a key and no id, which may exist."""
+    written: int = 0
+    """Rows that the worker has written itself."""
 
 
 class Encoded(NamedTuple):

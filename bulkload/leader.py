@@ -15,7 +15,7 @@ import attrs
 from bulkload.chunks import Mapper, Progress, Watch
 from bulkload.columns import Column
 from bulkload.errors import BulkloadError, RecordError
-from bulkload.exchange import Encoded, Failed, Mapped, Settle, Settled, Wanted
+from bulkload.exchange import Destination, Encoded, Failed, Mapped, Settle, Settled, Wanted
 from bulkload.formats import Slice
 from bulkload.job import Input
 from bulkload.load import Load
@@ -36,7 +36,10 @@ _MOST_ON_THEIR_WAY = 4
 
 
 class Leader(Mapper):
-    """Has the records of `shared` inputs, by number, mapped by worker processes, and maps those of others itself."""
+    """Has the records of `shared` inputs, by number, mapped by worker processes, and maps those of others itself.
+
+    With a `destination` the workers write the rows that are theirs alone.
+    """
 
     def __init__(
         self,
@@ -46,13 +49,14 @@ class Leader(Mapper):
         report: Report,
         shared: Mapping[int, Input],
         workers: Sequence[WorkerProcess],
+        destination: Destination | None = None,
     ) -> None:
         super().__init__(load, columns, load.find_id, rejects, report)
         self._into = load
         self._shared = shared
         self._workers = workers
         for each in workers:
-            each.send(columns)
+            each.send((columns, destination))
 
     def run(
         self,
@@ -208,10 +212,14 @@ class _Pass:
             if isinstance(error, RecordError):
                 self._rejects.put(self._chunks.each.job.read, Slice(position, data), error)
         chunk.skipped = mapped.skipped
-        settled: dict[str, Settled] = {
-            fresh.entity: self._load.settle(self._entities[fresh.entity], fresh.keys, fresh.proposed)
-            for fresh in mapped.fresh
-        }
+        settled: dict[str, Settled] = {}
+        for fresh in mapped.fresh:
+            entity = self._entities[fresh.entity]
+            found = settled[fresh.entity] = self._load.settle(entity, fresh.keys, fresh.proposed)
+            if fresh.values is not None and found.owned:
+                # Before any other chunk can refer to them: those are written on connections of their own.
+                columns: list[Sequence[object]] = [found.ids, *fresh.values]
+                self._load.write_new(entity, [[column[place] for place in found.owned] for column in columns])
         self._replies[mapped.chunk] = Settle(mapped.chunk, settled)
         self._settled += 1
 

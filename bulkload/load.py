@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,11 +16,12 @@ from bulkload.encode import Encoder
 from bulkload.errors import UsageError
 from bulkload.exchange import Rows, Settled
 from bulkload.merge import Finder, Merge, read_keys
+from bulkload.mode import Mode
 from bulkload.ownership import Ownership
 from bulkload.plan import AnyEntity, AnyLookup, AnyRelation, Plan
-from bulkload.rebuild import Rebuild
+from bulkload.rebuild import Rebuilding
 from bulkload.records import Id
-from bulkload.report import Report, TableReport
+from bulkload.report import Report, TableReport, log_tables
 from bulkload.server import Connection, refused, transaction
 from bulkload.sink import Batch, Buffers
 from bulkload.stream import CopyWriter, InsertWriter, Writer
@@ -41,16 +41,6 @@ BATCH_ROWS = 50_000
 _MOST_ROUNDS = 5
 
 
-class Mode(enum.Enum):
-    """How rows reach the server, and what is one transaction."""
-
-    STANDARD = "standard"
-    """INSERT, and a transaction a batch: what an earlier batch brought stays when a later one fails."""
-    OPTIMIZED = "optimized"
-    """COPY, and one transaction for the whole load: all of it or nothing. Tables with a conflict rule admit no other
-    writer until it ends; readers see the old rows."""
-
-
 class Load(Buffers):
     """Rows on their way to the server; made by `start`.
 
@@ -66,14 +56,14 @@ class Load(Buffers):
         mode: Mode,
         report: Report,
         batch_rows: int | None,
-        rebuild: Rebuild | None = None,
+        rebuild: Rebuilding | None = None,
     ) -> None:
         self.connection = connection
         self._rebuild = rebuild
         self.targets = targets
         self.mode = mode
         self.report = report
-        self._writer: Writer[Any] = CopyWriter() if mode is Mode.OPTIMIZED else InsertWriter()
+        self._writer: Writer[Any] = InsertWriter() if mode is Mode.STANDARD else CopyWriter()
         self._encoders = {relation: Encoder(relation.name, _written(relation, targets[relation])) for relation in plan}
         self._merges = {
             relation: Merge(connection, relation, targets[relation], self._encoders[relation])
@@ -85,7 +75,7 @@ class Load(Buffers):
             for relation in plan
             if isinstance(relation, Entity)
         }
-        existing = self._read_existing(plan) if mode is Mode.OPTIMIZED else {}
+        existing = {} if mode is Mode.STANDARD else self._read_existing(plan)
         self._complete = frozenset(existing)
         """The entities all of whose keys are known, because they were read and nobody else can add to them."""
         self._aliases: dict[AnyEntity, dict[ids.StandIn, int]] = {}
@@ -168,10 +158,17 @@ class Load(Buffers):
                 found[place] = known[keys[place]] = identifier
         return Settled(cast("list[int]", found), owned)
 
+    def write_new(self, entity: AnyEntity, values: Sequence[Sequence[object]]) -> None:
+        """Write rows of new keys, the ids first, that were added elsewhere; they are there for all when it returns."""
+        with self.report.phase("write keyed rows"), self._transaction():
+            self._send(entity, self._writer.encode(self._encoders[entity], values))
+        self._forget_found([entity])
+
     def write_rows(self, relation: AnyRelation, rows: Rows) -> None:
         """Write rows that were encoded elsewhere, their keys settled before."""
         begin = time.perf_counter()
-        with self.report.phase("write rows" if relation.conflict is None else "write keyed rows"):
+        self.report.tables[relation.name].inserted += rows.written
+        with self.report.phase("write rows" if relation.conflict is None else "write keyed rows"), self._transaction():
             if rows.copied:
                 self._send(relation, rows.copied)
             if rows.ids:
@@ -196,7 +193,7 @@ class Load(Buffers):
         """
         self.flush()
         if not self._analyzed:
-            self._log_rows()
+            log_tables(self.report, self.plan)
         rebuild, self._rebuild = self._rebuild, None
         if rebuild is not None:
             rebuild.restore_indexes()
@@ -204,22 +201,6 @@ class Load(Buffers):
             self._analyze()
         if rebuild is not None:
             rebuild.restore_foreign_keys()
-
-    def _log_rows(self) -> None:
-        for relation in self.plan:
-            table = self.report.tables[relation.name]
-            if table == TableReport():
-                continue
-            entity = isinstance(relation, Entity)
-            kind = (
-                "shared keys upserted"
-                if isinstance(relation.conflict, Keep) and entity
-                else ("rows written" if entity else "relationships written")
-            )
-            logger.info(
-                "%s: %s: %d inserted, %d updated, %d unchanged, %d deleted in %.2f s",
-                kind, relation, table.inserted, table.updated, table.unchanged, table.deleted, table.seconds,
-            )  # fmt: skip
 
     def _analyze(self) -> None:
         self._analyzed = True
@@ -356,7 +337,7 @@ class Load(Buffers):
         if not rows:
             return True
         some = _only(values, rows)
-        if self.mode is Mode.OPTIMIZED:
+        if self.mode is not Mode.STANDARD:
             self._send(relation, self._writer.encode(self._encoders[relation], some))
             return True
         inserted = self._merges[relation].insert(some)

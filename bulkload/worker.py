@@ -1,7 +1,8 @@
 """The worker process: maps chunks and encodes their rows, and leaves it to the leader what they share with others.
 
-It never talks to a server. Ids of rows that are nobody else's are leased from the leader, a block at a time; for the
-others it hands out stand-ins, sends their keys, and encodes what refers to them when it is told what they stand for.
+It hands its rows to the leader; or it writes those that nobody shares itself, a transaction a chunk. Ids of rows that
+are nobody else's are leased from the leader, a block at a time; for the others it hands out stand-ins, sends their
+keys, and encodes what refers to them when it is told what they stand for.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from bulkload.columns import Column
 from bulkload.encode import Encoder
 from bulkload.errors import BulkloadError, RecordError, UsageError
 from bulkload.exchange import (
+    Destination,
     Encoded,
     Failed,
     Fresh,
@@ -44,7 +46,9 @@ from bulkload.plan import AnyEntity, AnyLookup, AnyRelation, Plan
 from bulkload.records import Id
 from bulkload.rejects import Rejects
 from bulkload.report import Report
+from bulkload.server import commit_asynchronously, connect, refused, transaction
 from bulkload.sink import Batch, Buffers
+from bulkload.stream import CopyWriter
 from bulkload.tables import Entity, Keep, Key, Lookup, Replace
 
 R = TypeVar("R")
@@ -80,9 +84,9 @@ def _end_with_leader() -> None:
 
 
 def _serve(pipe: Pipe, inputs: bytes) -> None:
-    columns = cast(Columns, pipe.recv())
+    columns, destination = cast("tuple[Columns, Destination | None]", pipe.recv())
     try:
-        worker = Worker(pipe, pickle.loads(inputs), columns)  # noqa: S301 - the leader's own
+        worker = Worker(pipe, pickle.loads(inputs), columns, destination)  # noqa: S301 - the leader's own
     except Exception as error:  # noqa: BLE001 - whatever the import of a module raises
         pipe.send(Failed(-1, UsageError(f"the jobs cannot be had in a worker process: {_reason(error)}")))
         return
@@ -119,8 +123,11 @@ def _reason(error: Exception) -> str:
 class Worker:
     """Maps chunks of the inputs, and encodes their rows."""
 
-    def __init__(self, pipe: Pipe, inputs: Mapping[int, Input], columns: Columns) -> None:
+    def __init__(
+        self, pipe: Pipe, inputs: Mapping[int, Input], columns: Columns, destination: Destination | None
+    ) -> None:
         self._inputs = inputs
+        self._writer = None if destination is None else _Writer(destination)
         self._report = Report()
         self._rejects = _Rejected()
         self._rows = WorkerRows(plan_of(inputs.values()), columns, pipe)
@@ -141,7 +148,12 @@ class Worker:
         self._rows.discard()
         self._mapped[work.chunk] = mapping
         fresh = [
-            Fresh(entity.name, list(keys), list(keys.values()) if isinstance(entity.conflict, Replace) else None)
+            Fresh(
+                entity.name,
+                list(keys),
+                list(keys.values()) if isinstance(entity.conflict, Replace) else None,
+                mapping.fresh_values(entity) if self._writer is not None and is_shared(entity) else None,
+            )
             for entity, keys in mapping.fresh.items()
         ]
         return Mapped(work.chunk, fresh, self._rejects.take(), len(chunk.skipped))
@@ -150,6 +162,9 @@ class Worker:
         """All rows of a chunk, encoded."""
         with self._report.phase("encode"):
             rows = self._rows.settle(self._mapped.pop(message.chunk), message.settled)
+        if self._writer is not None:
+            with self._report.phase("write"):
+                rows = self._writer.write(rows, self._rows)
         return Encoded(message.chunk, rows, self._report.phases)
 
 
@@ -189,6 +204,39 @@ class _Mapping:
     fresh: dict[AnyEntity, dict[Key, int]] = attrs.field(factory=dict[AnyEntity, dict[Key, int]])
     """The ids handed out for keys that were not known."""
 
+    def fresh_values(self, entity: AnyEntity) -> list[list[object]]:
+        """The columns of the rows whose keys were not known, without the ids."""
+        (found,) = [each for each in self.waiting if each.relation is entity]
+        return [[column[place] for place in found.fresh] for column in found.values[1:]]
+
+
+def is_shared(entity: AnyEntity) -> bool:
+    """Whether rows of several chunks may refer to one row of it."""
+    return entity.conflict is not None and not isinstance(entity.conflict, Replace)
+
+
+class _Writer:
+    """Writes the rows of chunks on a connection of its own."""
+
+    def __init__(self, destination: Destination) -> None:
+        self._targets = destination.targets
+        self._connection = connect(destination.conninfo)
+        self._copy = CopyWriter()
+        if destination.async_commit:
+            commit_asynchronously(self._connection)
+
+    def write(self, rows: Sequence[Rows], encoded: WorkerRows) -> list[Rows]:
+        """Write what is new, but for shared rows, which the leader has written; returns what is left to it."""
+        left: list[Rows] = []
+        with refused("writing the rows of a chunk"), transaction(self._connection):
+            for each in rows:
+                relation, written = encoded.relation(each.relation), 0
+                if each.copied and not (isinstance(relation, Entity) and is_shared(relation)):
+                    target = self._targets[each.relation]
+                    written = self._copy.send(self._connection, target, encoded.encoder(relation), each.copied)
+                left.append(each._replace(copied=b"", written=written))
+        return left
+
 
 class WorkerRows(Buffers):
     """The rows of a chunk that is being mapped, and the ids of the shared rows that were settled before."""
@@ -199,8 +247,17 @@ class WorkerRows(Buffers):
             relation: Encoder(relation.name, [columns[relation.name][name] for name in written(relation)])
             for relation in plan
         }
+        self._by_name = {relation.name: relation for relation in plan}
         self._shared = {relation: _shared(plan, relation) for relation in plan}
         super().__init__(plan, self._new_ids)
+
+    def relation(self, name: str) -> AnyRelation:
+        """The relation of that name."""
+        return self._by_name[name]
+
+    def encoder(self, relation: AnyRelation) -> Encoder:
+        """What its rows are encoded by."""
+        return self._encoders[relation]
 
     def find(self, lookup: Lookup[R], /, *values: object) -> Id[R] | None:
         """Raises UsageError."""
@@ -289,7 +346,7 @@ class WorkerRows(Buffers):
         return values + [list(map(attrgetter(name), records)) for name in relation.columns]
 
     def _new_ids(self, entity: AnyEntity) -> Iterator[int]:
-        if entity.conflict is not None and not isinstance(entity.conflict, Replace):
+        if is_shared(entity):
             return count(_FIRST_STAND_IN, -1)
         return chain.from_iterable(self._blocks(entity))
 

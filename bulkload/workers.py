@@ -91,14 +91,14 @@ class WorkerProcess:
 
 
 @contextmanager
-def started(inputs: Sequence[Input], jobs: int) -> Generator[list[WorkerProcess]]:
+def started(inputs: Sequence[Input], jobs: int, *, writing: bool = False) -> Generator[list[WorkerProcess]]:
     """So many worker processes for these inputs; none where they would not pay. They are gone when the block ends.
 
     Raises UsageError for a job that cannot be sent to another process, before any is started.
     """
     if jobs < 1:
         raise UsageError(f"jobs is {jobs}; it is the number of processes that map, at least 1")
-    mine = shared_out(inputs)
+    mine = shared_out(inputs, writing=writing)
     if jobs == 1 or not mine:
         yield []
         return
@@ -122,15 +122,17 @@ def started(inputs: Sequence[Input], jobs: int) -> Generator[list[WorkerProcess]
             each.end()
 
 
-def shared_out(inputs: Sequence[Input]) -> dict[int, Input]:
-    """Those of the inputs, by number, whose records can be mapped in worker processes."""
-    return {number: each for number, each in enumerate(inputs) if _can_be_shared_out(each.job)}
+def shared_out(inputs: Sequence[Input], *, writing: bool) -> dict[int, Input]:
+    """Those of the inputs, by number, whose records can be mapped, or mapped and written, in worker processes."""
+    return {number: each for number, each in enumerate(inputs) if _can_be_shared_out(each.job, writing=writing)}
 
 
-def _can_be_shared_out(job: Job[object]) -> bool:
-    # What is looked up is known to the leader alone; so is what a key stands for in which there is another one.
+def _can_be_shared_out(job: Job[object], *, writing: bool) -> bool:
+    # What is looked up is known to the leader alone; so is what a key stands for in which there is another one. A
+    # shared row is written before the chunk that it came with, so that it may refer to nothing in that.
     return not job.plan.lookups and not any(
-        reference.entity.conflict is not None and reference.column in relation.key
+        (reference.entity.conflict is not None and reference.column in relation.key)
+        or (writing and worker.is_shared(relation))
         for relation, references in job.plan.references.items()
         for reference in references
         if isinstance(relation, Entity)
