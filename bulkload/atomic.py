@@ -12,11 +12,12 @@ from psycopg import sql
 
 from bulkload import catalog, locks, recovery, statements
 from bulkload.catalog import TableName, Target
-from bulkload.choice import Choice, Circumstances, Drops, Growth, choose
+from bulkload.choice import Choice, Circumstances, Drop, Drops, Growth, choose
 from bulkload.definitions import survey
 from bulkload.errors import ServerError, UsageError
 from bulkload.ledger import Entry
 from bulkload.load import BATCH_ROWS, Load
+from bulkload.locks import Lock
 from bulkload.mode import Mode
 from bulkload.plan import AnyRelation, Plan
 from bulkload.rebuild import Rebuild, plain_names
@@ -90,6 +91,23 @@ class Prepared:
     """What is to be taken away; it is there yet."""
 
 
+def look_at(
+    connection: Connection,
+    plan: Plan,
+    schema: str,
+    drops: Drops,
+    expected: Mapping[str, float] | None,
+    *,
+    clear: bool,
+    drop: bool = True,
+) -> Prepared:
+    """What a load would find and choose, with nothing locked or emptied."""
+    targets = _described(connection, plan, schema)
+    emptied = _emptied(connection, plan, targets) if clear else []
+    drops = drops if drop else Drops(Drop.NEVER, Drop.NEVER, Drop.NEVER)
+    return Prepared(targets, emptied, _chosen(connection, plan, targets, emptied, drops, expected))
+
+
 def make_ready(
     connection: Connection,
     plan: Plan,
@@ -101,17 +119,27 @@ def make_ready(
     clear: bool,
 ) -> Prepared:
     """Take the locks, empty the tables where they are to be, and choose what is taken away; in a transaction."""
-    targets = _described(connection, plan, schema)
-    emptied = _emptied(connection, plan, targets) if clear else []
     with report.phase("lock"):
-        choice = _locked(connection, plan, targets, emptied, drops, expected)
+        found = look_at(connection, plan, schema, drops, expected, clear=clear)
+        targets, emptied = found.targets, found.emptied
+        locks.take(connection, locks_of(plan, found))
+        choice = _chosen(connection, plan, targets, emptied, drops, expected)
+    if choice.dropped != found.choice.dropped:
+        raise ServerError("indexes and constraints were changed while their locks were waited for; run it again")
     left = _left_by_dead(connection, plan, targets, emptied)
     _clear(connection, emptied, report)
     if left:
         recovery.take_over(connection, left)
-        cleared = {table.relation for table in emptied}
-        choice = choose_drops(connection, plan, targets, drops, cleared=cleared, expected=expected)
+        choice = _chosen(connection, plan, targets, emptied, drops, expected)
     return Prepared(targets, emptied, choice)
+
+
+def locks_of(plan: Plan, prepared: Prepared) -> list[Lock]:
+    """The locks that a load takes before it changes anything, in their order."""
+    wanted = [Lock(table.relation, table.schema, table.name, exclusive=True) for table in prepared.emptied]
+    keyed = [prepared.targets[relation] for relation in plan if relation.conflict is not None]
+    wanted += [Lock(target.oid, target.schema, target.name, exclusive=False) for target in keyed]
+    return locks.in_order([*wanted, *locks.of_objects(prepared.choice.dropped)])
 
 
 def _described(connection: Connection, plan: Plan, schema: str) -> Mapping[AnyRelation, Target]:
@@ -119,16 +147,16 @@ def _described(connection: Connection, plan: Plan, schema: str) -> Mapping[AnyRe
         return catalog.describe(connection, plan.described, schema)
 
 
-def choose_drops(
+def _chosen(
     connection: Connection,
     plan: Plan,
     targets: Mapping[AnyRelation, Target],
+    emptied: Collection[TableName],
     drops: Drops,
-    *,
-    cleared: Collection[int] = (),
-    expected: Mapping[str, float] | None = None,
+    expected: Mapping[str, float] | None,
 ) -> Choice:
     """What is taken away while rows come into the tables of a plan, and what stays."""
+    cleared = {table.relation for table in emptied}
     filled = [relation for relation in plan if not relation.seeded]
     growth: dict[int, Growth] = {}
     with transaction(connection), plain_names(connection), refused("reading indexes and constraints"):
@@ -139,31 +167,6 @@ def choose_drops(
             growth[targets[each].oid] = Growth(existing, None if existing < 0 and not cleared else new)
     rules = {targets[each].oid: frozenset(each.key) for each in filled if each.key}
     return choose(found, drops, Circumstances(found.relations, cleared, rules, growth))
-
-
-def _locked(
-    connection: Connection,
-    plan: Plan,
-    targets: Mapping[AnyRelation, Target],
-    emptied: Collection[TableName],
-    drops: Drops,
-    expected: Mapping[str, float] | None,
-) -> Choice:
-    """All locks of the load, and what is to be dropped under them."""
-    cleared = {table.relation for table in emptied}
-    wanted = [locks.Lock(table.relation, table.schema, table.name, exclusive=True) for table in emptied]
-    for relation in plan:
-        if relation.conflict is not None:
-            target = targets[relation]
-            wanted.append(locks.Lock(target.oid, target.schema, target.name, exclusive=False))
-    choice = choose_drops(connection, plan, targets, drops, cleared=cleared, expected=expected)
-    wanted += locks.of_objects(choice.dropped)
-    locks.take(connection, wanted)
-    # What was there before the locks may have changed while they were waited for.
-    again = choose_drops(connection, plan, targets, drops, cleared=cleared, expected=expected)
-    if again.dropped != choice.dropped:
-        raise ServerError("indexes and constraints were changed while their locks were waited for; run it again")
-    return again
 
 
 @contextmanager

@@ -174,6 +174,12 @@ def estimated_rows(connection: Connection, target: Target) -> int:
     return row[0]
 
 
+def findings(connection: Connection, targets: Iterable[Target]) -> list[str]:
+    """What about these tables may slow a load down, or change what it writes."""
+    rows = connection.execute(_SQL["findings"].text, {"relations": [target.oid for target in targets]}).fetchall()
+    return [str(text) for (text,) in rows]
+
+
 @attrs.frozen
 class Stakes:
     """What a load that is not atomic would risk on a server."""

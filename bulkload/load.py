@@ -11,7 +11,6 @@ from typing import Any, TypeVar, cast
 
 from bulkload import ids, statements
 from bulkload.catalog import Target
-from bulkload.columns import Column
 from bulkload.encode import Encoder
 from bulkload.errors import UsageError
 from bulkload.exchange import Rows, Settled
@@ -64,7 +63,10 @@ class Load(Buffers):
         self.mode = mode
         self.report = report
         self._writer: Writer[Any] = InsertWriter() if mode is Mode.STANDARD else CopyWriter()
-        self._encoders = {relation: Encoder(relation.name, _written(relation, targets[relation])) for relation in plan}
+        self._encoders = {
+            relation: Encoder(relation.name, [targets[relation].columns[name] for name in relation.written])
+            for relation in plan
+        }
         self._merges = {
             relation: Merge(connection, relation, targets[relation], self._encoders[relation])
             for relation in plan
@@ -367,8 +369,3 @@ class Load(Buffers):
 
 def _only(values: list[list[object]], rows: list[int]) -> list[list[object]]:
     return [[column[row] for row in rows] for column in values]
-
-
-def _written(relation: AnyRelation, target: Target) -> list[Column]:
-    names = (relation.id_column, *relation.columns) if isinstance(relation, Entity) else relation.columns
-    return [target.columns[name] for name in names]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
-from bulkload import catalog, ultra
+from psycopg.pq import TransactionStatus
+
+from bulkload import catalog, ledger, ultra
 from bulkload.atomic import start
 from bulkload.census import Columns, check
 from bulkload.choice import Drops
@@ -16,6 +18,7 @@ from bulkload.estimate import expected_rows
 from bulkload.exchange import Destination
 from bulkload.job import Input
 from bulkload.leader import Leader
+from bulkload.ledger import Line
 from bulkload.load import Load
 from bulkload.merge import Finder
 from bulkload.mode import Mode
@@ -85,22 +88,12 @@ def run(
                     prepare(connection)
                     prepare = None
                 _check_first(connection, sources, plan, schema, rejects, clear=clear, chunk=chunk)
-        drops = drops if drops is not None else Drops()
-        levers = levers if levers is not None else Levers()
-        expected = None if mode is Mode.STANDARD else expected_rows(sources)
-        if mode is Mode.ULTRA:
-            started_load = ultra.start(
-                connection, plan, schema=schema, drops=drops, levers=levers, expected=expected, prepare=prepare,
-                report=report, jobs=processes,
-            )  # fmt: skip
-        else:
-            started_load = start(
-                connection, plan, schema=schema, mode=mode, clear=clear, drops=drops, expected=expected,
-                batch_rows=None, prepare=prepare, report=report,
-            )  # fmt: skip
-        with started_load as load:
+        with _started(
+            connection, sources, plan, schema=schema, mode=mode, clear=clear, drops=drops or Drops(),
+            levers=levers or Levers(), prepare=prepare, report=report, processes=processes,
+        ) as (load, line):  # fmt: skip
             columns = {relation.name: target.columns for relation, target in load.targets.items()}
-            mapper = _leader(load, columns, rejects, report, sources, workers, levers) or Mapper(
+            mapper = _leader(load, columns, rejects, report, sources, workers, levers or Levers()) or Mapper(
                 load, columns, load.find_id, rejects, report
             )
             with _told_what_is_in(load, report):
@@ -109,7 +102,51 @@ def run(
             if finish is not None:
                 with report.phase("finish"), transaction(connection), refused("the statements that end the load"):
                     finish(connection)
+            if line is not None:
+                line.done({"rows": report.rows, "rejected": report.rejected})
     return report
+
+
+@contextmanager
+def _started(
+    connection: Connection,
+    sources: Sequence[Input],
+    plan: Plan,
+    *,
+    schema: str,
+    mode: Mode,
+    clear: bool,
+    drops: Drops,
+    levers: Levers,
+    prepare: Callable[[Connection], object] | None,
+    report: Report,
+    processes: int,
+) -> Generator[tuple[Load, Line | None]]:
+    """The load of that mode, with its line in the ledger where it keeps none itself."""
+    expected = None if mode is Mode.STANDARD else expected_rows(sources)
+    if mode is Mode.ULTRA:
+        with ultra.start(
+            connection, plan, schema=schema, drops=drops, levers=levers, expected=expected, prepare=prepare,
+            report=report, jobs=processes,
+        ) as load:  # fmt: skip
+            yield load, None
+        return
+    # A caller's own transaction is the caller's: what a line says must not depend on it.
+    idle = connection.info.transaction_status == TransactionStatus.IDLE
+    tables = [f"{schema}.{relation.name}" for relation in plan]
+    with ledger.line(connection, mode.value, tables) if idle else nullcontext() as line:
+
+        def begin(opened: Connection) -> None:
+            if line is not None:
+                line.hold(session=mode is Mode.STANDARD)
+            if prepare is not None:
+                prepare(opened)
+
+        with start(
+            connection, plan, schema=schema, mode=mode, clear=clear, drops=drops, expected=expected, batch_rows=None,
+            prepare=begin, report=report,
+        ) as load:  # fmt: skip
+            yield load, line
 
 
 def _leader(

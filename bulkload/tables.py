@@ -105,6 +105,11 @@ class Relation(_ByReference, Generic[R]):
         """The columns of the conflict rule; () where there is none."""
         return self.conflict.on if self.conflict is not None else ()
 
+    @property
+    def written(self) -> tuple[str, ...]:
+        """The columns of the table that are written: the id first, for an entity."""
+        return self.columns
+
     def __str__(self) -> str:
         return self.name
 
@@ -120,6 +125,10 @@ class Entity(Relation[R]):
 
     id_column: str = attrs.field(default="id", kw_only=True)
     """The column of the id."""
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        return (self.id_column, *self.columns)
 
 
 @attrs.frozen(eq=False)

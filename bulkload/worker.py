@@ -244,7 +244,7 @@ class WorkerRows(Buffers):
     def __init__(self, plan: Plan, columns: Columns, pipe: Pipe) -> None:
         self._pipe = pipe
         self._encoders = {
-            relation: Encoder(relation.name, [columns[relation.name][name] for name in written(relation)])
+            relation: Encoder(relation.name, [columns[relation.name][name] for name in relation.written])
             for relation in plan
         }
         self._by_name = {relation.name: relation for relation in plan}
@@ -363,14 +363,9 @@ class WorkerRows(Buffers):
             size = min(2 * size, _LARGEST_BLOCK)
 
 
-def written(relation: AnyRelation) -> tuple[str, ...]:
-    """The columns that are written, the id first."""
-    return (relation.id_column, *relation.columns) if isinstance(relation, Entity) else relation.columns
-
-
 def _shared(plan: Plan, relation: AnyRelation) -> list[tuple[int, AnyEntity]]:
     """The places of the columns that hold ids of rows with a key, the row's own id among them."""
-    names = written(relation)
+    names = relation.written
     shared = [
         (names.index(reference.column), reference.entity)
         for reference in plan.references[relation]

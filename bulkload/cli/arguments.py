@@ -225,6 +225,11 @@ def _add_modes(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="worker processes, for --optimized and --ultra and files that are large enough (default: the cores)",
     )
+    group.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="only print the plan: every statement, lock, estimate and finding; nothing is changed",
+    )
     _add_drops(parser)
 
 

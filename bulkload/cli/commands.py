@@ -21,6 +21,7 @@ from bulkload.errors import BulkloadError, UsageError
 from bulkload.job import Input, Job
 from bulkload.mode import Mode
 from bulkload.plan import AnyLookup
+from bulkload.preview import preview
 from bulkload.rejects import Rejects
 from bulkload.report import Report
 from bulkload.runner import run
@@ -137,6 +138,8 @@ def import_files(options: Options) -> int:
             with each.source.open():
                 pass
     mode = Mode.ULTRA if options.ultra else Mode.OPTIMIZED if options.optimized else Mode.STANDARD
+    if options.dry_run:
+        return _preview(options, inputs, mode)
     if options.ultra and not options.yes and not sys.stdin.isatty():
         raise UsageError("--ultra asks for a yes, and there is no terminal to ask on; --yes answers it")
     with Rejects(options.rejects, most=options.max_rejects) as rejects, connection(options) as opened:
@@ -148,6 +151,24 @@ def import_files(options: Options) -> int:
         output.show_report(report)
         _tell_rejects(rejects, report)
     return SOME_REJECTED if report.rejected else DONE
+
+
+def _preview(options: Options, inputs: list[Input], mode: Mode) -> int:
+    with connection(options) as opened:
+        found = preview(
+            opened,
+            inputs,
+            schema=options.schema,
+            mode=mode,
+            clear=options.clear,
+            drops=_drops(options),
+            prepare=lambda opened: gamedb.create_schema(opened, options.schema),
+        )
+        if options.ultra:
+            for line in _at_stake(options, stakes(opened)):
+                output.tell(line)
+    output.show_preview(found)
+    return DONE
 
 
 def _run(
