@@ -57,6 +57,8 @@ def start(
 
     Raises SchemaError where the database is not what the plan says, ServerError for what the server refuses.
     """
+    if mode is Mode.ULTRA:
+        raise UsageError("Mode.ULTRA is for run, which writes in several processes")
     report = report if report is not None else Report()
     adapt(connection)
     whole: AbstractContextManager[object] = transaction(connection) if mode is Mode.OPTIMIZED else nullcontext()
