@@ -4,8 +4,8 @@ Describe the tables (`record`, `Id`, `Table`, `Entity`, `Keep`, `Update`, `Repla
 that adds a document's rows to a `Sink`, and give both to a load: `start` for a loop of your own, `run` with a `Job` for
 files. `MemoryLoad` stands in for the database in the tests of a mapping. `copy_rows` is the floor: rows into one table.
 
-It is synchronous: a load keeps one connection and one core busy. From async code, call it in a thread
-(`await asyncio.to_thread(...)`) with a connection of its own.
+It is synchronous: a load keeps one connection and one core busy, or several cores with `jobs` of `run`. From async
+code, call it in a thread (`await asyncio.to_thread(...)`) with a connection of its own.
 """
 
 from bulkload.atomic import start
@@ -29,8 +29,9 @@ from bulkload.errors import (
 from bulkload.formats import Format, Slice
 from bulkload.job import Input, Job, Skip
 from bulkload.json_records import JsonRecords
-from bulkload.load import Load, Mode
+from bulkload.load import Load
 from bulkload.memory import MemoryLoad
+from bulkload.mode import Mode
 from bulkload.plan import Plan
 from bulkload.records import Id, record
 from bulkload.rejects import Rejects

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
+import attrs
 from psycopg import sql
 
 from bulkload import catalog, locks, recovery, statements
 from bulkload.catalog import TableName, Target
-from bulkload.choice import Choice, Circumstances, Drops, Growth, choose
+from bulkload.choice import Choice, Circumstances, Drop, Drops, Growth, choose
 from bulkload.definitions import survey
 from bulkload.errors import ServerError, UsageError
 from bulkload.ledger import Entry
-from bulkload.load import BATCH_ROWS, Load, Mode
+from bulkload.load import BATCH_ROWS, Load
+from bulkload.locks import Lock
+from bulkload.mode import Mode
 from bulkload.plan import AnyRelation, Plan
 from bulkload.rebuild import Rebuild, plain_names
 from bulkload.report import Report
@@ -54,6 +57,8 @@ def start(
 
     Raises SchemaError where the database is not what the plan says, ServerError for what the server refuses.
     """
+    if mode is Mode.ULTRA:
+        raise UsageError("Mode.ULTRA is for run, which writes in several processes")
     report = report if report is not None else Report()
     adapt(connection)
     whole: AbstractContextManager[object] = transaction(connection) if mode is Mode.OPTIMIZED else nullcontext()
@@ -61,21 +66,14 @@ def start(
     with _committing(report, whole):
         if prepare is not None:
             prepare(connection)
-        with refused("reading the catalog"):
-            targets = catalog.describe(connection, plan.described, schema)
-        rebuild = None
-        emptied = _emptied(connection, plan, targets) if clear else []
+        drops = drops if drops is not None else Drops()
         if mode is Mode.OPTIMIZED:
-            drops = drops if drops is not None else Drops()
-            choice = _locked(connection, plan, targets, emptied, drops, expected)
-            left = _left_by_dead(connection, plan, targets, emptied)
-            _clear(connection, emptied, report)
-            if left:
-                recovery.take_over(connection, left)
-                cleared = {table.relation for table in emptied}
-                choice = choose_drops(connection, plan, targets, drops, cleared=cleared, expected=expected)
-            rebuild = Rebuild(connection, choice, report) if choice.dropped else None
+            prepared = make_ready(connection, plan, schema, drops, expected, report, clear=clear)
+            targets = prepared.targets
+            rebuild = Rebuild(connection, prepared.choice, report) if prepared.choice.dropped else None
         else:
+            targets, rebuild = _described(connection, plan, schema), None
+            emptied = _emptied(connection, plan, targets) if clear else []
             _left_by_dead(connection, plan, targets, [])
             _clear(connection, emptied, report)
         load = Load(connection, plan, targets, mode=mode, report=report, batch_rows=batch_rows, rebuild=rebuild)
@@ -85,16 +83,82 @@ def start(
     logger.info("committed: %d rows in %.2f s", report.rows, report.seconds)
 
 
-def choose_drops(
+@attrs.frozen
+class Prepared:
+    """Tables that are ready for their rows: locked, emptied, and looked at for what slows a load."""
+
+    targets: Mapping[AnyRelation, Target]
+    emptied: Sequence[TableName]
+    choice: Choice
+    """What is to be taken away; it is there yet."""
+
+
+def look_at(
+    connection: Connection,
+    plan: Plan,
+    schema: str,
+    drops: Drops,
+    expected: Mapping[str, float] | None,
+    *,
+    clear: bool,
+    drop: bool = True,
+) -> Prepared:
+    """What a load would find and choose, with nothing locked or emptied."""
+    targets = _described(connection, plan, schema)
+    emptied = _emptied(connection, plan, targets) if clear else []
+    drops = drops if drop else Drops(Drop.NEVER, Drop.NEVER, Drop.NEVER)
+    return Prepared(targets, emptied, _chosen(connection, plan, targets, emptied, drops, expected))
+
+
+def make_ready(
+    connection: Connection,
+    plan: Plan,
+    schema: str,
+    drops: Drops,
+    expected: Mapping[str, float] | None,
+    report: Report,
+    *,
+    clear: bool,
+) -> Prepared:
+    """Take the locks, empty the tables where they are to be, and choose what is taken away; in a transaction."""
+    with report.phase("lock"):
+        found = look_at(connection, plan, schema, drops, expected, clear=clear)
+        targets, emptied = found.targets, found.emptied
+        locks.take(connection, locks_of(plan, found))
+        choice = _chosen(connection, plan, targets, emptied, drops, expected)
+    if choice.dropped != found.choice.dropped:
+        raise ServerError("indexes and constraints were changed while their locks were waited for; run it again")
+    left = _left_by_dead(connection, plan, targets, emptied)
+    _clear(connection, emptied, report)
+    if left:
+        recovery.take_over(connection, left)
+        choice = _chosen(connection, plan, targets, emptied, drops, expected)
+    return Prepared(targets, emptied, choice)
+
+
+def locks_of(plan: Plan, prepared: Prepared) -> list[Lock]:
+    """The locks that a load takes before it changes anything, in their order."""
+    wanted = [Lock(table.relation, table.schema, table.name, exclusive=True) for table in prepared.emptied]
+    keyed = [prepared.targets[relation] for relation in plan if relation.conflict is not None]
+    wanted += [Lock(target.oid, target.schema, target.name, exclusive=False) for target in keyed]
+    return locks.in_order([*wanted, *locks.of_objects(prepared.choice.dropped)])
+
+
+def _described(connection: Connection, plan: Plan, schema: str) -> Mapping[AnyRelation, Target]:
+    with refused("reading the catalog"):
+        return catalog.describe(connection, plan.described, schema)
+
+
+def _chosen(
     connection: Connection,
     plan: Plan,
     targets: Mapping[AnyRelation, Target],
+    emptied: Collection[TableName],
     drops: Drops,
-    *,
-    cleared: Collection[int] = (),
-    expected: Mapping[str, float] | None = None,
+    expected: Mapping[str, float] | None,
 ) -> Choice:
     """What is taken away while rows come into the tables of a plan, and what stays."""
+    cleared = {table.relation for table in emptied}
     filled = [relation for relation in plan if not relation.seeded]
     growth: dict[int, Growth] = {}
     with transaction(connection), plain_names(connection), refused("reading indexes and constraints"):
@@ -105,31 +169,6 @@ def choose_drops(
             growth[targets[each].oid] = Growth(existing, None if existing < 0 and not cleared else new)
     rules = {targets[each].oid: frozenset(each.key) for each in filled if each.key}
     return choose(found, drops, Circumstances(found.relations, cleared, rules, growth))
-
-
-def _locked(
-    connection: Connection,
-    plan: Plan,
-    targets: Mapping[AnyRelation, Target],
-    emptied: Collection[TableName],
-    drops: Drops,
-    expected: Mapping[str, float] | None,
-) -> Choice:
-    """All locks of the load, and what is to be dropped under them."""
-    cleared = {table.relation for table in emptied}
-    wanted = [locks.Lock(table.relation, table.schema, table.name, exclusive=True) for table in emptied]
-    for relation in plan:
-        if relation.conflict is not None:
-            target = targets[relation]
-            wanted.append(locks.Lock(target.oid, target.schema, target.name, exclusive=False))
-    choice = choose_drops(connection, plan, targets, drops, cleared=cleared, expected=expected)
-    wanted += locks.of_objects(choice.dropped)
-    locks.take(connection, wanted)
-    # What was there before the locks may have changed while they were waited for.
-    again = choose_drops(connection, plan, targets, drops, cleared=cleared, expected=expected)
-    if again.dropped != choice.dropped:
-        raise ServerError("indexes and constraints were changed while their locks were waited for; run it again")
-    return again
 
 
 @contextmanager

@@ -13,10 +13,11 @@ from bulkload import statements
 from bulkload.columns import Column, ColumnType
 from bulkload.errors import SchemaError, ServerError
 from bulkload.plan import AnyRelation
-from bulkload.server import Connection
+from bulkload.server import Connection, refused
 from bulkload.tables import Entity
 
 _SQL = statements.load("catalog")
+_SESSION = statements.load("session")
 
 
 @attrs.frozen
@@ -171,3 +172,30 @@ def estimated_rows(connection: Connection, target: Target) -> int:
     if row is None or not isinstance(row[0], int):
         raise ServerError(f"{target} is gone")
     return row[0]
+
+
+def findings(connection: Connection, targets: Iterable[Target]) -> list[str]:
+    """What about these tables may slow a load down, or change what it writes."""
+    rows = connection.execute(_SQL["findings"].text, {"relations": [target.oid for target in targets]}).fetchall()
+    return [str(text) for (text,) in rows]
+
+
+@attrs.frozen
+class Stakes:
+    """What a load that is not atomic would risk on a server."""
+
+    synchronous_commit: str
+    fsync: str
+    standbys: int
+    others: int
+    """Other sessions in the database."""
+    free_connections: int
+
+
+def stakes(connection: Connection) -> Stakes:
+    """Asked before such a load."""
+    with refused("reading the settings of the server"), connection.cursor(row_factory=class_row(Stakes)) as cursor:
+        found = cursor.execute(_SESSION["stakes"].text).fetchone()
+    if found is None:
+        raise ServerError("the server says nothing of its settings")
+    return found

@@ -52,15 +52,15 @@ class Cost:
     """For every row of the table, when it is made anew."""
 
 
-# Measured by bench/test_worth.py: 1,000,000 rows into a table of as many, PostgreSQL 18 with its default settings, less
-# what the same rows cost without the index. Their ratio is what decides; that hardly differs between machines.
+# Measured by bench/test_worth.py on two shared cores: 300,000 rows into as many, PostgreSQL 18.4 with its default
+# settings, medians of three rounds. It is their ratios that decide, and those hardly differ between machines.
 COSTS: Mapping[str, Cost] = {
-    "btree": Cost(maintain=1.6, build=0.45),
-    "hash": Cost(maintain=1.5, build=0.7),
-    "gin": Cost(maintain=9.0, build=1.5),
-    "gist": Cost(maintain=9.0, build=2.5),
-    "brin": Cost(maintain=0.1, build=0.1),
-    "foreign key": Cost(maintain=3.0, build=0.35),
+    "btree": Cost(maintain=2.8, build=0.45),
+    "hash": Cost(maintain=1.5, build=1.35),
+    "gin": Cost(maintain=3.0, build=1.2),
+    "gist": Cost(maintain=24.0, build=3.7),
+    "brin": Cost(maintain=0.1, build=0.2),
+    "foreign key": Cost(maintain=8.5, build=0.35),
 }
 # Other access methods are taken for the dearest.
 _UNKNOWN = COSTS["gist"]

@@ -76,10 +76,10 @@ class Mapper:
             pieces = (piece for pieces in lists for piece in pieces if counted(piece.position))
             while True:
                 with self._report.phase("read"):
-                    chunk = _Chunk(each, list(islice(pieces, size)))
+                    chunk = Chunk(each, list(islice(pieces, size)))
                 if not chunk.pieces:
                     return
-                self._write(chunk, write)
+                self.map(chunk, write)
                 for number in chunk.rejected:
                     on_reject(chunk.pieces[number].position)
                 counts.rejected += len(chunk.rejected)
@@ -87,7 +87,8 @@ class Mapper:
                 counts.loaded += len(chunk.pieces) - len(chunk.rejected) - len(chunk.skipped)
                 watch(Progress(each.source.name, reader.position, counts.loaded))
 
-    def _write(self, chunk: _Chunk, write: Callable[[], None]) -> None:
+    def map(self, chunk: Chunk, write: Callable[[], None]) -> None:
+        """Map the records of one chunk, and write them; as in `run`."""
         while True:
             with self._report.phase("map"):
                 self._map(chunk)
@@ -99,7 +100,7 @@ class Mapper:
             else:
                 return
 
-    def _map(self, chunk: _Chunk) -> None:
+    def _map(self, chunk: Chunk) -> None:
         """Map all records but those set aside, until no more of them turn out to be."""
         add, decode = chunk.each.job.add, chunk.each.job.read.decode
         again = True
@@ -122,7 +123,7 @@ class Mapper:
                     self._reject(chunk, number, RecordError(f"the mapping failed: {_named(error)}"), cause=error)
                     again = True
 
-    def _reject_misfits(self, chunk: _Chunk, error: FitError) -> None:
+    def _reject_misfits(self, chunk: Chunk, error: FitError) -> None:
         """Reject each record of which a value does not fit, found by mapping them one by one."""
         job = chunk.each.job
         alone = MemoryLoad(job.plan, self._columns)
@@ -143,7 +144,7 @@ class Mapper:
             raise error
 
     def _reject(
-        self, chunk: _Chunk, number: int, error: RecordError, path: str = "", cause: Exception | None = None
+        self, chunk: Chunk, number: int, error: RecordError, path: str = "", cause: Exception | None = None
     ) -> None:
         piece, read = chunk.pieces[number], chunk.each.job.read
         placed = error.at(chunk.each.source.name, read.label(piece), path)
@@ -153,7 +154,7 @@ class Mapper:
 
 
 @attrs.define
-class _Chunk:
+class Chunk:
     """What becomes of the records of a chunk, by their place in it."""
 
     each: Input

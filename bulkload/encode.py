@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from functools import cache
 from itertools import chain, islice, repeat
 
@@ -58,6 +58,15 @@ class Encoder:
             for column, column_values, fields in zip(self.columns, values, self.fields(values), strict=True)
         ]  # fmt: skip
 
+    def check(self, values: Sequence[Sequence[object]], unsettled: Container[int]) -> None:
+        """Raises FitError as `rows` would, of the columns in the places that are `unsettled` only for what is no id."""
+        for place, (column, field, column_values) in enumerate(zip(self.columns, self._fields, values, strict=True)):
+            if place in unsettled:
+                if set(map(type, column_values)) != {int}:
+                    self._column(column, field, [0 if type(value) is int else value for value in column_values], 0)
+            elif not (self._packable and _packs(self._packing[place][0], column_values)):
+                self._column(column, field, column_values, 0)
+
     def refuse_nulls(self, key: Sequence[str], values: Sequence[Sequence[object]]) -> None:
         """Raises FitError where a column of a key is null: such a row would never be found again."""
         for column, column_values in zip(self.columns, values, strict=True):
@@ -92,6 +101,14 @@ class Encoder:
                     kind = column.type.name
                     raise FitError(value, why, table=self.table, column=column.name, kind=kind, row=row) from None
             raise
+
+
+def _packs(code: str, values: Sequence[object]) -> bool:
+    try:
+        struct.pack(f"!{len(values)}{code}", *values)
+    except (struct.error, OverflowError):
+        return False
+    return True
 
 
 @cache

@@ -36,6 +36,16 @@ class Job(Generic[D]):
     """The entity that each record is a version of, by the key that `read` finds in it: of several versions in a run,
     whichever of its sources they are in, only the last one that can go in is mapped."""
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # The functions first: with them their modules are imported, which make the relations that the plan refers to.
+        return _job, (self.add, self.read, self.name, self.plan, self.identity)
+
+
+def _job(
+    add: Callable[[Sink, D], object], read: Format[D], name: str, plan: Plan, identity: AnyEntity | None
+) -> Job[D]:
+    return Job(name, plan, read, add, identity=identity)
+
 
 @attrs.frozen
 class Input:

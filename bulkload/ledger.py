@@ -13,12 +13,16 @@ from __future__ import annotations
 import datetime as dt
 import getpass
 import json
+import logging
 import os
 import platform
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 
 import attrs
+import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg.rows import class_row
 from psycopg.types.numeric import Int4
 
@@ -26,6 +30,8 @@ from bulkload import statements
 from bulkload.definitions import Object, from_json, to_json
 from bulkload.errors import ServerError
 from bulkload.server import Connection, refused, transaction
+
+logger = logging.getLogger("bulkload")
 
 _SQL = statements.load("ledger")
 
@@ -117,6 +123,61 @@ def begin(connection: Connection, kind: str, mode: str, tables: Iterable[str]) -
     if row is None or not isinstance(row[0], int):
         raise ServerError("the ledger took no line: has somebody put a rule or trigger on bulkload.loads?")
     return row[0]
+
+
+@contextmanager
+def line(connection: Connection, mode: str, tables: Iterable[str]) -> Generator[Line | None]:
+    """The line of a load that takes nothing away outside of a transaction; None where this role may not write it.
+
+    The line says that the load runs from the start, and that it is done in the transaction that the load calls
+    `Line.done` in. Where that never comes, it says that the load has failed, or, if nobody is left to write that,
+    shows as interrupted.
+    """
+    try:
+        with transaction(connection):
+            ensure(connection)
+            load = begin(connection, "load", mode, tables)
+    except ServerError as error:
+        if error.sqlstate != psycopg.errors.InsufficientPrivilege.sqlstate:
+            raise
+        logger.info("the ledger has no line of this load: %s", error)
+        yield None
+        return
+    found = Line(connection, load)
+    try:
+        yield found
+    except BaseException:
+        if not connection.closed and connection.info.transaction_status == TransactionStatus.IDLE:
+            with transaction(connection):
+                end(connection, load, "failed")
+        raise
+    finally:
+        found.release()
+
+
+@attrs.define
+class Line:
+    """A line of the ledger."""
+
+    _connection: Connection
+    load: int
+    _held: bool = attrs.field(default=False, init=False)
+
+    def hold(self, *, session: bool) -> None:
+        """Show that the load is alive: until its transaction ends, or until it is done, where it has several."""
+        hold(self._connection, self.load, session=session)
+        self._held = session
+
+    def release(self) -> None:
+        """End what `hold` began for the session."""
+        idle = not self._connection.closed and self._connection.info.transaction_status == TransactionStatus.IDLE
+        if self._held and idle:
+            with transaction(self._connection):
+                let_go(self._connection, self.load)
+
+    def done(self, progress: Mapping[str, object]) -> None:
+        """The load is done, if the transaction is committed that the connection is in."""
+        end(self._connection, self.load, "done", progress)
 
 
 def end(connection: Connection, load: int, state: str, progress: Mapping[str, object] | None = None) -> None:

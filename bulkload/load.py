@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import enum
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from bulkload import ids, statements
 from bulkload.catalog import Target
-from bulkload.columns import Column
 from bulkload.encode import Encoder
 from bulkload.errors import UsageError
+from bulkload.exchange import Rows, Settled
 from bulkload.merge import Finder, Merge, read_keys
+from bulkload.mode import Mode
 from bulkload.ownership import Ownership
 from bulkload.plan import AnyEntity, AnyLookup, AnyRelation, Plan
-from bulkload.rebuild import Rebuild
+from bulkload.rebuild import Rebuilding
 from bulkload.records import Id
-from bulkload.report import Report, TableReport
+from bulkload.report import Report, TableReport, log_tables
 from bulkload.server import Connection, refused, transaction
 from bulkload.sink import Batch, Buffers
 from bulkload.stream import CopyWriter, InsertWriter, Writer
@@ -40,16 +40,6 @@ BATCH_ROWS = 50_000
 _MOST_ROUNDS = 5
 
 
-class Mode(enum.Enum):
-    """How rows reach the server, and what is one transaction."""
-
-    STANDARD = "standard"
-    """INSERT, and a transaction a batch: what an earlier batch brought stays when a later one fails."""
-    OPTIMIZED = "optimized"
-    """COPY, and one transaction for the whole load: all of it or nothing. Tables with a conflict rule admit no other
-    writer until it ends; readers see the old rows."""
-
-
 class Load(Buffers):
     """Rows on their way to the server; made by `start`.
 
@@ -65,15 +55,18 @@ class Load(Buffers):
         mode: Mode,
         report: Report,
         batch_rows: int | None,
-        rebuild: Rebuild | None = None,
+        rebuild: Rebuilding | None = None,
     ) -> None:
         self.connection = connection
         self._rebuild = rebuild
         self.targets = targets
         self.mode = mode
         self.report = report
-        self._writer: Writer[Any] = CopyWriter() if mode is Mode.OPTIMIZED else InsertWriter()
-        self._encoders = {relation: Encoder(relation.name, _written(relation, targets[relation])) for relation in plan}
+        self._writer: Writer[Any] = InsertWriter() if mode is Mode.STANDARD else CopyWriter()
+        self._encoders = {
+            relation: Encoder(relation.name, [targets[relation].columns[name] for name in relation.written])
+            for relation in plan
+        }
         self._merges = {
             relation: Merge(connection, relation, targets[relation], self._encoders[relation])
             for relation in plan
@@ -84,7 +77,7 @@ class Load(Buffers):
             for relation in plan
             if isinstance(relation, Entity)
         }
-        existing = self._read_existing(plan) if mode is Mode.OPTIMIZED else {}
+        existing = {} if mode is Mode.STANDARD else self._read_existing(plan)
         self._complete = frozenset(existing)
         """The entities all of whose keys are known, because they were read and nobody else can add to them."""
         self._aliases: dict[AnyEntity, dict[ids.StandIn, int]] = {}
@@ -139,11 +132,55 @@ class Load(Buffers):
                     self._write(batch, payloads[relation])
                 self.report.tables[relation.name].seconds += time.perf_counter() - begin
         self._analyzed = False
-        for lookup in list(self._finders):
-            if lookup.entity in self.batches and len(self.batches[lookup.entity]):
-                del self._finders[lookup]
+        self._forget_found(relation for relation, batch in self.batches.items() if len(batch))
         self.clear()
         self._room = self._batch_rows
+
+    def knows_keys_of(self, plan: Plan) -> bool:
+        """Whether all keys of all its entities are known, so that `settle` can tell new ones without the server."""
+        return all(
+            relation in self._complete for relation in plan if isinstance(relation, Entity) and relation.conflict
+        )
+
+    def take_ids(self, entity: AnyEntity, count: int) -> Iterable[int]:
+        """So many ids for rows that are added elsewhere."""
+        return self._sequences[entity].take(count)
+
+    def settle(self, entity: AnyEntity, keys: Sequence[Key], proposed: Sequence[int] | None) -> Settled:
+        """The ids of rows that were added elsewhere by their keys; who brings a new key is to write its row.
+
+        New keys get the ids `proposed` for them, or new ones.
+        """
+        known = self.known[entity]
+        found = list(map(known.get, keys))
+        owned = [place for place, identifier in enumerate(found) if identifier is None]
+        if owned:
+            new = self.take_ids(entity, len(owned)) if proposed is None else [proposed[place] for place in owned]
+            for place, identifier in zip(owned, new, strict=True):
+                found[place] = known[keys[place]] = identifier
+        return Settled(cast("list[int]", found), owned)
+
+    def write_new(self, entity: AnyEntity, values: Sequence[Sequence[object]]) -> None:
+        """Write rows of new keys, the ids first, that were added elsewhere; they are there for all when it returns."""
+        with self.report.phase("write keyed rows"), self._transaction():
+            self._send(entity, self._writer.encode(self._encoders[entity], values))
+        self._forget_found([entity])
+
+    def write_rows(self, relation: AnyRelation, rows: Rows) -> None:
+        """Write rows that were encoded elsewhere, their keys settled before."""
+        begin = time.perf_counter()
+        self.report.tables[relation.name].inserted += rows.written
+        with self.report.phase("write rows" if relation.conflict is None else "write keyed rows"), self._transaction():
+            if rows.copied:
+                self._send(relation, rows.copied)
+            if rows.ids:
+                self._bring_up_to_date(relation, rows.ids, len(rows.ids), rows.arrays)
+            if rows.unmatched:
+                values = list(rows.unmatched)
+                self._treat_existing(relation, values, self._match_and_insert(relation, values))
+        self.report.tables[relation.name].seconds += time.perf_counter() - begin
+        self._analyzed = False
+        self._forget_found([relation])
 
     def repeated(self, relation: AnyRelation, key: Key) -> None:
         """The first version is written, so that the next batch can replace it."""
@@ -158,7 +195,7 @@ class Load(Buffers):
         """
         self.flush()
         if not self._analyzed:
-            self._log_rows()
+            log_tables(self.report, self.plan)
         rebuild, self._rebuild = self._rebuild, None
         if rebuild is not None:
             rebuild.restore_indexes()
@@ -167,28 +204,17 @@ class Load(Buffers):
         if rebuild is not None:
             rebuild.restore_foreign_keys()
 
-    def _log_rows(self) -> None:
-        for relation in self.plan:
-            table = self.report.tables[relation.name]
-            if table == TableReport():
-                continue
-            entity = isinstance(relation, Entity)
-            kind = (
-                "shared keys upserted"
-                if isinstance(relation.conflict, Keep) and entity
-                else ("rows written" if entity else "relationships written")
-            )
-            logger.info(
-                "%s: %s: %d inserted, %d updated, %d unchanged, %d deleted in %.2f s",
-                kind, relation, table.inserted, table.updated, table.unchanged, table.deleted, table.seconds,
-            )  # fmt: skip
-
     def _analyze(self) -> None:
         self._analyzed = True
         with self.report.phase("analyze"), refused("ANALYZE"):
             for relation in self.plan:
                 if self.report.tables[relation.name].inserted:
                     self.connection.execute(_SQL["analyze"].format(target=self.targets[relation].identifier))
+
+    def _forget_found(self, written: Iterable[AnyRelation]) -> None:
+        names = {relation.name for relation in written}
+        for lookup in [lookup for lookup in self._finders if lookup.entity.name in names]:
+            del self._finders[lookup]
 
     def _transaction(self) -> AbstractContextManager[object]:
         return nullcontext() if self.mode is Mode.OPTIMIZED else transaction(self.connection)
@@ -267,76 +293,79 @@ class Load(Buffers):
 
     def _merge(self, batch: Batch[Any]) -> None:
         """Write rows whose keys may exist: find those that do, insert the others, treat the former by their rule."""
-        relation, merge = batch.relation, self._merges[batch.relation]
+        relation = batch.relation
         entity = relation if isinstance(relation, Entity) else None
         keys, records = list(batch.keyed), list(batch.keyed.values())
         row_ids = [self.known[entity][key] for key in keys] if entity is not None else []
+        values = self._values(relation, records, row_ids)
         if entity is not None and entity in self._complete:
-            existing = {row: row_ids[row] for row, key in enumerate(keys) if key not in batch.fresh}
-            self._insert(relation, records, row_ids, [row for row in range(len(keys)) if row not in existing])
+            self._insert(relation, values, [row for row, key in enumerate(keys) if key in batch.fresh])
+            existing = [row for row, key in enumerate(keys) if key not in batch.fresh]
         else:
-            existing = self._match_and_insert(relation, merge, records, row_ids)
+            existing = self._match_and_insert(relation, values)
         if entity is not None:
-            for row, key in enumerate(keys):
+            row_ids = cast("list[int]", values[0])
+            for key, row_id in zip(keys, row_ids, strict=True):
                 handed_out = self.known[entity][key]
                 if isinstance(handed_out, ids.StandIn):
-                    self._aliases.setdefault(entity, {})[handed_out] = self.known[entity][key] = row_ids[row]
-        self._treat_existing(relation, records, row_ids, sorted(existing))
+                    self._aliases.setdefault(entity, {})[handed_out] = self.known[entity][key] = row_id
+            # A row may refer to another one of its table.
+            values = self._values(relation, records, row_ids)
+        self._treat_existing(relation, values, existing)
 
-    def _match_and_insert(
-        self, relation: AnyRelation, merge: Merge, records: list[Any], row_ids: list[int]
-    ) -> dict[int, int]:
-        """Fills `row_ids` with the ids that hold; returns the rows that existed."""
+    def _match_and_insert(self, relation: AnyRelation, values: list[list[object]]) -> list[int]:
+        """Fills the column of the ids with those that hold; returns the rows that existed."""
+        merge = self._merges[relation]
         if self.mode is Mode.STANDARD and not merge.has_arbiter:
             # Nothing but a lock keeps others from inserting the same key: there is no unique index on it.
             target = self.targets[relation]
             with refused(f"locking {target} against other writers"):
                 self.connection.execute(_LOCKS["lock_for_keys"].format(targets=target.identifier))
-        existing: dict[int, int] = {}
         for _ in range(_MOST_ROUNDS):
-            existing = merge.match(self._values(relation, records, row_ids))
-            new = [row for row in range(len(records)) if row not in existing]
+            existing = merge.match(values)
+            new = [row for row in range(len(values[0])) if row not in existing]
             if isinstance(relation, Entity):
+                row_ids = values[0]
                 for row, identifier in existing.items():
                     row_ids[row] = identifier
                 for row, identifier in zip(new, self._sequences[relation].take(len(new)) if new else (), strict=True):
                     row_ids[row] = identifier
-            if self._insert(relation, records, row_ids, new):
-                return existing
+            if self._insert(relation, values, new):
+                return sorted(existing)
         raise UsageError(f"{self.targets[relation]}: other sessions keep inserting and deleting the same keys")
 
-    def _insert(self, relation: AnyRelation, records: list[Any], row_ids: list[int], rows: list[int]) -> bool:
+    def _insert(self, relation: AnyRelation, values: list[list[object]], rows: list[int]) -> bool:
         """Insert these rows; False where another session inserted some of their keys meanwhile."""
         if not rows:
             return True
-        some_ids = [row_ids[row] for row in rows] if row_ids else []
-        values = self._values(relation, [records[row] for row in rows], some_ids)
-        if self.mode is Mode.OPTIMIZED:
-            self._send(relation, self._writer.encode(self._encoders[relation], values))
+        some = _only(values, rows)
+        if self.mode is not Mode.STANDARD:
+            self._send(relation, self._writer.encode(self._encoders[relation], some))
             return True
-        inserted = self._merges[relation].insert(values)
+        inserted = self._merges[relation].insert(some)
         self.report.tables[relation.name].inserted += inserted
         return inserted == len(rows)
 
-    def _treat_existing(self, relation: AnyRelation, records: list[Any], row_ids: list[int], rows: list[int]) -> None:
-        if not rows:
-            return
-        table = self.report.tables[relation.name]
+    def _treat_existing(self, relation: AnyRelation, values: list[list[object]], rows: list[int]) -> None:
         if isinstance(relation.conflict, Keep):
-            table.unchanged += len(rows)
-            return
-        some_ids = [row_ids[row] for row in rows] if row_ids else []
-        values = self._values(relation, [records[row] for row in rows], some_ids)
-        parts = []
+            self.report.tables[relation.name].unchanged += len(rows)
+        elif rows:
+            some = _only(values, rows)
+            row_ids = cast("list[int]", some[0]) if isinstance(relation, Entity) else []
+            self._bring_up_to_date(relation, row_ids, len(rows), self._encoders[relation].arrays(some))
+
+    def _bring_up_to_date(
+        self, relation: AnyRelation, row_ids: Sequence[int], count: int, arrays: Sequence[bytes]
+    ) -> None:
+        table, parts = self.report.tables[relation.name], []
         if isinstance(relation.conflict, Replace) and isinstance(relation, Entity):
-            parts = self._ownership.parts(relation, some_ids)
-            self._ownership.delete_children(relation, some_ids)
-        updated = self._merges[relation].update(values)
+            parts = self._ownership.parts(relation, row_ids)
+            self._ownership.delete_children(relation, row_ids)
+        updated = self._merges[relation].update(arrays)
         table.updated += updated
-        table.unchanged += len(rows) - updated
+        table.unchanged += count - updated
         self._ownership.delete_parts(parts)
 
 
-def _written(relation: AnyRelation, target: Target) -> list[Column]:
-    names = (relation.id_column, *relation.columns) if isinstance(relation, Entity) else relation.columns
-    return [target.columns[name] for name in names]
+def _only(values: list[list[object]], rows: list[int]) -> list[list[object]]:
+    return [[column[row] for row in rows] for column in values]

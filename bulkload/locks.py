@@ -50,9 +50,7 @@ def take(connection: Connection, locks: Iterable[Lock]) -> None:
 
     Raises ServerError where somebody does not let go; it names them.
     """
-    # Of two locks on one table the stronger.
-    strongest = {lock.relation: lock for lock in sorted(locks, key=lambda lock: lock.exclusive)}
-    wanted = [strongest[relation] for relation in sorted(strongest)]
+    wanted = in_order(locks)
     if not wanted:
         return
     with refused("reading settings"):
@@ -90,6 +88,12 @@ def _holders(connection: Connection, wanted: Iterable[Lock]) -> str:
     with refused("asking who holds a lock"):
         rows = connection.execute(_SQL["holders"].text, parameters).fetchall()
     return "; ".join(str(text) for (text,) in rows) or "somebody who has gone meanwhile"
+
+
+def in_order(locks: Iterable[Lock]) -> list[Lock]:
+    """The order in which every load takes them; of two locks on one table, the stronger."""
+    strongest = {lock.relation: lock for lock in sorted(locks, key=lambda lock: lock.exclusive)}
+    return [strongest[relation] for relation in sorted(strongest)]
 
 
 def of_objects(objects: Collection[Object]) -> list[Lock]:

@@ -76,12 +76,12 @@ class Merge:
         with refused(f"INSERT into {self._target}"):
             return self._connection.execute(statement, parameters(self._encoder.arrays(values))).rowcount
 
-    def update(self, values: Values) -> int:
-        """Bring rows that exist up to date; returns how many differed."""
+    def update(self, arrays: Iterable[bytes]) -> int:
+        """Bring rows that exist up to date, given as `Encoder.arrays`; returns how many differed."""
         if self._update is None:
             return 0
         with refused(f"UPDATE of {self._target}"):
-            return self._connection.execute(self._update, parameters(self._encoder.arrays(values))).rowcount
+            return self._connection.execute(self._update, parameters(arrays)).rowcount
 
     @cached_property
     def _match(self) -> sql.Composed:

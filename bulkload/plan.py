@@ -61,6 +61,9 @@ class Plan:
             if isinstance(relation.conflict, Replace) and not isinstance(relation, Entity):
                 raise UsageError(f"{relation}: Replace is for entities; nothing can belong to a row without an id")
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return _plan, (tuple(self.references), self.lookups)
+
     @classmethod
     def union(cls, *plans: Plan) -> Plan:
         """One plan of the tables of several."""
@@ -78,6 +81,10 @@ class Plan:
             for reference in references
             if reference.entity is entity
         )
+
+
+def _plan(relations: Iterable[AnyRelation], lookups: Iterable[AnyLookup]) -> Plan:
+    return Plan(*relations, lookups=lookups)
 
 
 def _references(relation: AnyRelation, entities: Mapping[type, AnyEntity]) -> Iterator[Reference]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
+from typing import Protocol
 
 from psycopg import sql
 
@@ -26,7 +27,19 @@ logger = logging.getLogger("bulkload")
 BUILD_MEMORY = "256MB"
 
 
-class Rebuild:
+class Rebuilding(Protocol):
+    """What was taken away for a load, and comes back at its end."""
+
+    def restore_indexes(self) -> None:
+        """Put keys and indexes back, when all rows are in."""
+        ...
+
+    def restore_foreign_keys(self) -> None:
+        """Put foreign keys back, and compare the catalog with what it was."""
+        ...
+
+
+class Rebuild(Rebuilding):
     """Takes away what was chosen, when it is made; `restore_indexes` and `restore_foreign_keys` put it back."""
 
     def __init__(self, connection: Connection, choice: Choice, report: Report) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
 
 import attrs
+
+from bulkload.plan import Plan
+from bulkload.tables import Entity, Keep
+
+logger = logging.getLogger("bulkload")
 
 
 @attrs.define
@@ -50,6 +56,8 @@ class Report:
     sources: list[SourceReport] = attrs.field(factory=list[SourceReport])
     phases: dict[str, float] = attrs.field(factory=dict[str, float])
     """Seconds by phase, in the order in which the phases began. They add up to the whole but for small change."""
+    workers: dict[str, float] = attrs.field(factory=dict[str, float])
+    """Seconds by phase of all worker processes together, which ran beside the phases above."""
     cleared: list[str] = attrs.field(factory=list[str])
     """The tables that were emptied first."""
     seconds: float = 0.0
@@ -80,3 +88,21 @@ class Report:
             taken = time.perf_counter() - begin
             self.phases[name] += taken - self._inner
             self._inner = outer + taken
+
+
+def log_tables(report: Report, plan: Plan) -> None:
+    """A line of the log for each table that something happened to."""
+    for relation in plan:
+        table = report.tables[relation.name]
+        if table == TableReport():
+            continue
+        entity = isinstance(relation, Entity)
+        kind = (
+            "shared keys upserted"
+            if isinstance(relation.conflict, Keep) and entity
+            else ("rows written" if entity else "relationships written")
+        )
+        logger.info(
+            "%s: %s: %d inserted, %d updated, %d unchanged, %d deleted in %.2f s",
+            kind, relation, table.inserted, table.updated, table.unchanged, table.deleted, table.seconds,
+        )  # fmt: skip

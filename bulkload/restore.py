@@ -8,7 +8,7 @@ transaction that does the last of it. All of that can be run again, and by anybo
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Protocol
@@ -54,38 +54,47 @@ class Restoration:
 
     def run(self) -> None:
         """All of it. Raises RestoreError for what could not be put back, when all else is."""
-        with plain_session(self._connection):
-            self.log_tables()
-            self.build(self._relations)
-            self.finish()
+        self.restore_indexes()
+        self.restore_foreign_keys()
 
-    def log_tables(self) -> None:
-        """Tables that were made UNLOGGED are written to the log again: before they have indexes to be written, too."""
-        for entry, each in self._tables:
-            with self._noting(entry), transaction(self._connection):
-                self._connection.execute(each.restore)
-                self._strike(entry)
+    def restore_indexes(self) -> None:
+        """The tables are logged again, then have their indexes, of which some are made keys.
 
-    def build(self, relations: Iterable[int]) -> None:
-        """Begin to build the indexes of these tables."""
-        wanted = [(entry, each) for entry, each in self._indexes if each.relation in set(relations)]
-        there = {(each.schema, each.name): each for each in self._survey().indexes}
-        entries = {each.oid: entry for entry, each in wanted}
-        for each in in_order(each for _, each in wanted):
-            present = there.get((each.schema, each.name))
-            self._builders.submit(str(each), self._building(entries[each.oid], each, present))
-
-    def finish(self) -> None:
-        """Wait for the indexes, make keys of those that are keys', then the foreign keys.
-
-        Raises RestoreError where something could not be put back.
+        Raises nothing for what fails: it is noted, and raised when the foreign keys are back.
         """
-        self._builders.wait()
-        indexes = [(entry, each) for entry, each in self._indexes if entry.id not in self._build_failed]
-        self._finish_indexes(indexes)
-        self._add_foreign_keys()
+        with plain_session(self._connection):
+            self._log_tables()
+            self._build()
+            self._builders.wait()
+            self._finish_indexes([(entry, each) for entry, each in self._indexes if entry.id not in self._build_failed])
+
+    def restore_foreign_keys(self) -> None:
+        """Put foreign keys back. Raises RestoreError where something could not be put back."""
+        with plain_session(self._connection):
+            self._add_foreign_keys()
         if self.failures:
             raise RestoreError(self.failures)
+
+    def _log_tables(self) -> None:
+        # Before they have indexes, which would be written to the log, too.
+        for entry, each in self._tables:
+            self._builders.submit(str(each), self._logging(entry, each))
+        self._builders.wait()
+
+    def _logging(self, entry: Entry, each: Logged) -> Callable[[Connection], None]:
+        def log(connection: Connection) -> None:
+            with self._noting(entry), transaction(connection):
+                connection.execute(each.restore)
+                self._strike(entry, connection)
+
+        return log
+
+    def _build(self) -> None:
+        there = {(each.schema, each.name): each for each in self._survey().indexes}
+        entries = {each.oid: entry for entry, each in self._indexes}
+        for each in in_order(each for _, each in self._indexes):
+            present = there.get((each.schema, each.name))
+            self._builders.submit(str(each), self._building(entries[each.oid], each, present))
 
     @property
     def _relations(self) -> list[int]:

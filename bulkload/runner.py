@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
-from bulkload import catalog
+from psycopg.pq import TransactionStatus
+
+from bulkload import catalog, ledger, ultra
 from bulkload.atomic import start
-from bulkload.census import check
+from bulkload.census import Columns, check
+from bulkload.choice import Drops
 from bulkload.chunks import DEFAULT_CHUNK, Mapper, Watch, unwatched
+from bulkload.errors import UsageError
+from bulkload.estimate import expected_rows
+from bulkload.exchange import Destination
 from bulkload.job import Input
-from bulkload.load import Load, Mode
+from bulkload.leader import Leader
+from bulkload.ledger import Line
+from bulkload.load import Load
 from bulkload.merge import Finder
+from bulkload.mode import Mode
 from bulkload.passes import Passes, plan_of, spooled, unhurried_collector
 from bulkload.plan import AnyLookup, Plan
 from bulkload.rejects import Rejects
 from bulkload.report import Report
-from bulkload.server import Connection, refused, transaction
+from bulkload.server import Connection, conninfo_of, refused, transaction
 from bulkload.stream import adapt
+from bulkload.ultra import Levers
+from bulkload.workers import WorkerProcess, shared_out, started
 
 logger = logging.getLogger("bulkload")
 
@@ -35,6 +46,9 @@ def run(
     prepare: Callable[[Connection], object] | None = None,
     finish: Callable[[Connection], object] | None = None,
     watch: Watch = unwatched,
+    jobs: int = 1,
+    drops: Drops | None = None,
+    levers: Levers | None = None,
 ) -> Report:
     """Load the sources, one after the other, into the tables of their jobs' plans.
 
@@ -43,15 +57,30 @@ def run(
     before all else (to create tables, say) and `finish` when all rows are in, both inside the transaction where there
     is one. `chunk` records are mapped and written together.
 
+    With `jobs` above 1, so many worker processes map and encode the records, where they pay and the mode is not
+    `Mode.STANDARD`; this process writes, in its one transaction, and the rows are the same. Mappings that look rows up
+    stay in this process. A job's functions and classes must be defined at the top level of a module; and since a
+    process imports the program's main module anew, a script calls `run` under `if __name__ == "__main__":`.
+
+    In `Mode.ULTRA`, which needs `clear`, the worker processes write, too, each on a connection of its own, and indexes
+    are built side by side; `levers` are what else it may do. It is not atomic: see `bulkload.ultra`. `drops` says what
+    is taken away while rows come in, if the mode is not `Mode.STANDARD`.
+
     In `Mode.STANDARD`, where a failure cannot undo what earlier chunks wrote, all sources are checked first, so that a
     reject too many or a file that is cut short is found before anything is written. Standard input is kept in a
     temporary file meanwhile.
 
     Raises what `bulkload.start` does, SourceError, and RecordError or RejectsError for rejects beyond the limit.
     """
+    if mode is Mode.ULTRA and not clear:
+        raise UsageError("Mode.ULTRA is for tables that are emptied: give clear=True")
     report, plan = Report(), plan_of(inputs)
     rejects = rejects if rejects is not None else Rejects()
-    with unhurried_collector(), spooled(inputs) as sources:
+    with (
+        unhurried_collector(),
+        spooled(inputs) as sources,
+        started(sources, processes := _processes(connection, mode, jobs), writing=mode is Mode.ULTRA) as workers,
+    ):
         if mode is Mode.STANDARD:
             # Together, so that a fault in the sources undoes what was prepared.
             with report.phase("check sources"), transaction(connection):
@@ -59,18 +88,101 @@ def run(
                     prepare(connection)
                     prepare = None
                 _check_first(connection, sources, plan, schema, rejects, clear=clear, chunk=chunk)
-        with start(
-            connection, plan, schema=schema, mode=mode, clear=clear, batch_rows=None, prepare=prepare, report=report
-        ) as load:
+        with _started(
+            connection, sources, plan, schema=schema, mode=mode, clear=clear, drops=drops or Drops(),
+            levers=levers or Levers(), prepare=prepare, report=report, processes=processes,
+        ) as (load, line):  # fmt: skip
             columns = {relation.name: target.columns for relation, target in load.targets.items()}
-            mapper = Mapper(load, columns, load.find_id, rejects, report)
+            mapper = _leader(load, columns, rejects, report, sources, workers, levers or Levers()) or Mapper(
+                load, columns, load.find_id, rejects, report
+            )
             with _told_what_is_in(load, report):
                 Passes(sources, mapper, report, chunk=chunk, watch=watch).run(load.flush)
                 load.complete()
             if finish is not None:
                 with report.phase("finish"), transaction(connection), refused("the statements that end the load"):
                     finish(connection)
+            if line is not None:
+                line.done({"rows": report.rows, "rejected": report.rejected})
     return report
+
+
+@contextmanager
+def _started(
+    connection: Connection,
+    sources: Sequence[Input],
+    plan: Plan,
+    *,
+    schema: str,
+    mode: Mode,
+    clear: bool,
+    drops: Drops,
+    levers: Levers,
+    prepare: Callable[[Connection], object] | None,
+    report: Report,
+    processes: int,
+) -> Generator[tuple[Load, Line | None]]:
+    """The load of that mode, with its line in the ledger where it keeps none itself."""
+    expected = None if mode is Mode.STANDARD else expected_rows(sources)
+    if mode is Mode.ULTRA:
+        with ultra.start(
+            connection, plan, schema=schema, drops=drops, levers=levers, expected=expected, prepare=prepare,
+            report=report, jobs=processes,
+        ) as load:  # fmt: skip
+            yield load, None
+        return
+    # A caller's own transaction is the caller's: what a line says must not depend on it.
+    idle = connection.info.transaction_status == TransactionStatus.IDLE
+    tables = [f"{schema}.{relation.name}" for relation in plan]
+    with ledger.line(connection, mode.value, tables) if idle else nullcontext() as line:
+
+        def begin(opened: Connection) -> None:
+            if line is not None:
+                line.hold(session=mode is Mode.STANDARD)
+            if prepare is not None:
+                prepare(opened)
+
+        with start(
+            connection, plan, schema=schema, mode=mode, clear=clear, drops=drops, expected=expected, batch_rows=None,
+            prepare=begin, report=report,
+        ) as load:  # fmt: skip
+            yield load, line
+
+
+def _leader(
+    load: Load,
+    columns: Columns,
+    rejects: Rejects,
+    report: Report,
+    inputs: Sequence[Input],
+    workers: list[WorkerProcess],
+    levers: Levers,
+) -> Leader | None:
+    if not workers:
+        return None
+    writing = load.mode is Mode.ULTRA
+    shared = shared_out(inputs, writing=writing)
+    if not load.knows_keys_of(plan_of(shared.values())):
+        logger.info(
+            "one process maps all records: there are keys that are too many, or of a type, to be held in memory"
+        )
+        return None
+    destination = None
+    if writing:
+        targets = {relation.name: target for relation, target in load.targets.items()}
+        destination = Destination(conninfo_of(load.connection), targets, levers.async_commit)
+    return Leader(load, columns, rejects, report, shared, workers, destination)
+
+
+def _processes(connection: Connection, mode: Mode, jobs: int) -> int:
+    """How many worker processes there may be."""
+    match mode:
+        case Mode.STANDARD:
+            return min(jobs, 1)
+        case Mode.OPTIMIZED:
+            return jobs
+        case Mode.ULTRA:
+            return ultra.connections(catalog.stakes(connection), jobs)
 
 
 @contextmanager
@@ -80,7 +192,7 @@ def _told_what_is_in(load: Load, report: Report) -> Generator[None]:
         yield
     except BaseException:
         written = {source.name: source.loaded for source in report.sources if source.loaded}
-        if written and load.mode is Mode.STANDARD:
+        if written and load.mode is not Mode.OPTIMIZED:
             records = ", ".join(f"{count:,} records of {name}" for name, count in written.items())
             logger.warning("batches written before the failure stay: %s; run the import again to go on", records)
         raise

@@ -61,6 +61,18 @@ def prepare_session(connection: Connection) -> None:
         connection.execute(_SQL["settings"].text)
 
 
+def commit_asynchronously(connection: Connection) -> None:
+    """Commits of the session do not wait for the disk: a crash of the server may undo the last of them."""
+    with refused("setting synchronous_commit"):
+        connection.execute(_SQL["async_commit"].text)
+
+
+def commit_synchronously(connection: Connection) -> None:
+    """Commits wait as the session was set to; the next one makes safe what others committed before it, too."""
+    with refused("setting synchronous_commit"):
+        connection.execute(_SQL["sync_commit"].text)
+
+
 def conninfo_of(connection: Connection) -> str:
     """How to open more connections like this one. It holds the password: it is to be shown to nobody."""
     password = connection.info.password

@@ -21,8 +21,9 @@ R = TypeVar("R")
 class Sink(Protocol):
     """What a mapping needs of a load. Nothing is sent while a row is added; an id is final when it is returned.
 
-    In a load whose transactions are a batch each (`Mode.STANDARD`), the id of a row with a conflict rule is a stand-in
-    (a negative number) until its batch is written; ids go into records and nowhere else.
+    In a load whose transactions are a batch each (`Mode.STANDARD`), and in worker processes, the id of a row with a
+    conflict rule is a stand-in (a negative number) until its batch is written; ids go into records, into fields that
+    are annotated as such, and nowhere else.
     """
 
     @overload

@@ -2,24 +2,33 @@
 
 An `Entity` has an id of its own, which `Sink.add` returns; a `Table` holds rows that nobody refers to. Both are
 compared by identity and never change; nothing in here talks to a server.
+
+They pickle by reference: what arrives in another process is the very object that its modules have made there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from operator import attrgetter
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
+from weakref import WeakValueDictionary
 
 import attrs
 
+from bulkload.errors import UsageError
+
 R = TypeVar("R")
+
+
+def _columns(value: tuple[str, ...] | list[str]) -> tuple[str, ...]:
+    return tuple(value)
 
 
 @attrs.frozen
 class Keep:
     """What exists stays: a row whose key is there already is not written, and its id is the existing row's."""
 
-    on: tuple[str, ...]
+    on: tuple[str, ...] = attrs.field(converter=_columns)
     """The columns of the key."""
 
 
@@ -27,7 +36,7 @@ class Keep:
 class Update:
     """What exists is brought up to date: the row keeps its id, and is written only where a column differs."""
 
-    on: tuple[str, ...]
+    on: tuple[str, ...] = attrs.field(converter=_columns)
     """The columns of the key; all others are set."""
 
 
@@ -40,19 +49,44 @@ class Replace:
     their own and stay.
     """
 
-    on: tuple[str, ...]
+    on: tuple[str, ...] = attrs.field(converter=_columns)
     """The columns of the key."""
 
 
 Conflict = Keep | Update | Replace
 
+# What is compared by identity and alive in this process, by its class and values.
+_living: WeakValueDictionary[object, _ByReference] = WeakValueDictionary()
 
-def _columns(value: tuple[str, ...] | list[str]) -> tuple[str, ...]:
-    return tuple(value)
+
+class _ByReference:
+    """Compared by identity, and pickled by values to what has them in the process that unpickles."""
+
+    __slots__ = ()
+
+    def __attrs_post_init__(self) -> None:
+        _living.setdefault((type(self), *self._state().values()), self)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Raises UsageError where another object has the same values: it could not be told which is meant."""
+        state = self._state()
+        if _living.get((type(self), *state.values())) is not self:
+            raise UsageError(
+                f"{self} is there twice with the same meaning; define it once, so that it can be sent to processes"
+            )
+        return _with_values, (type(self), state)
+
+    def _state(self) -> Mapping[str, object]:
+        return {field.name: getattr(self, field.name) for field in attrs.fields(cast(Any, type(self)))}
+
+
+def _with_values(kind: type[_ByReference], state: Mapping[str, object]) -> _ByReference:
+    living = _living.get((kind, *state.values()))
+    return living if living is not None else kind(**state)
 
 
 @attrs.frozen(eq=False)
-class Relation(Generic[R]):
+class Relation(_ByReference, Generic[R]):
     """What `Table` and `Entity` have in common."""
 
     name: str
@@ -71,6 +105,11 @@ class Relation(Generic[R]):
         """The columns of the conflict rule; () where there is none."""
         return self.conflict.on if self.conflict is not None else ()
 
+    @property
+    def written(self) -> tuple[str, ...]:
+        """The columns of the table that are written: the id first, for an entity."""
+        return self.columns
+
     def __str__(self) -> str:
         return self.name
 
@@ -87,9 +126,13 @@ class Entity(Relation[R]):
     id_column: str = attrs.field(default="id", kw_only=True)
     """The column of the id."""
 
+    @property
+    def written(self) -> tuple[str, ...]:
+        return (self.id_column, *self.columns)
+
 
 @attrs.frozen(eq=False)
-class Lookup(Generic[R]):
+class Lookup(_ByReference, Generic[R]):
     """A way to find the rows of an entity that are in the database: `sink.find(lookup, *values)`."""
 
     entity: Entity[R]

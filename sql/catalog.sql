@@ -83,3 +83,22 @@ ORDER BY n.nspname, t.relname
 -- estimate_rows --
 -- Rows that the planner believes a table has; -1 where it was never analyzed.
 SELECT reltuples::bigint AS rows FROM pg_class WHERE oid = %(relation)s
+
+-- findings --
+-- What about these tables may slow a load down, or change what it writes.
+SELECT format('%%s has the trigger %%s, which runs for every row', g.tgrelid::regclass, g.tgname)
+FROM pg_trigger g
+WHERE g.tgrelid = ANY(%(relations)s::oid[]) AND NOT g.tgisinternal AND g.tgenabled <> 'D'
+UNION ALL
+SELECT format('%%s has row-level security, with which COPY is refused', c.oid::regclass)
+FROM pg_class c
+WHERE c.oid = ANY(%(relations)s::oid[]) AND row_security_active(c.oid)
+UNION ALL
+SELECT format('%%s has given %%s percent of its values', s.oid::regclass,
+              round(100.0 * coalesce(pg_sequence_last_value(s.oid), 0) / q.seqmax))
+FROM pg_depend d
+JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S' AND d.classid = 'pg_class'::regclass
+JOIN pg_sequence q ON q.seqrelid = s.oid
+WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY(%(relations)s::oid[])
+  AND q.seqincrement > 0 AND coalesce(pg_sequence_last_value(s.oid), 0) > 0.8 * q.seqmax
+ORDER BY 1

@@ -4,3 +4,23 @@
 -- Time limits that suit web requests would end a load half way.
 SELECT set_config('statement_timeout', '0', false),
        set_config('idle_in_transaction_session_timeout', '0', false)
+
+-- async_commit --
+-- A commit is told before it is on the disk.
+SET synchronous_commit TO off
+
+-- sync_commit --
+-- As the role, the database or the server says.
+RESET synchronous_commit
+
+-- stakes --
+-- What a load that is not atomic would risk on this server. Standbys are counted as far as this role may see them.
+SELECT current_setting('synchronous_commit') AS synchronous_commit,
+       current_setting('fsync') AS fsync,
+       (SELECT count(*) FROM pg_stat_replication)
+           + (SELECT count(*) FROM pg_replication_slots WHERE slot_type = 'physical' AND NOT active) AS standbys,
+       (SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()) AS others,
+       current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+           - coalesce(current_setting('reserved_connections', true)::int, 0)
+           - (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS free_connections

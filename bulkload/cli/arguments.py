@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bulkload.choice import Drop
 from bulkload.chunks import DEFAULT_CHUNK
 from bulkload.cli import commands, maintenance
 from bulkload.errors import UsageError
@@ -37,6 +39,12 @@ class Options(argparse.Namespace):
     foreign_keys: bool
     keys: bool
     dry_run: bool
+    jobs: int
+    drop_indexes: str
+    drop_foreign_keys: str
+    drop_keys: str
+    unlogged: str | None
+    no_async_commit: bool
     batch_size: int
     max_rejects: int
     rejects: Path | None
@@ -202,11 +210,58 @@ def _add_modes(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--optimized", action="store_true", help="COPY, one transaction for the whole run")
     group.add_argument(
-        "--ultra", action="store_true", help="parallel and not atomic; needs --optimized and --clear; not there yet"
+        "--ultra",
+        action="store_true",
+        help="parallel and not atomic: says what is at stake, and asks; needs --optimized and --clear",
     )
     group.add_argument("--yes", action="store_true", help="answers what --ultra asks")
     group.add_argument(
         "--clear", action="store_true", help="first empty the tables that are filled, and those that refer to them"
+    )
+    group.add_argument(
+        "--jobs",
+        type=_at_least_one,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="worker processes, for --optimized and --ultra and files that are large enough (default: the cores)",
+    )
+    group.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="only print the plan: every statement, lock, estimate and finding; nothing is changed",
+    )
+    _add_drops(parser)
+
+
+def _add_drops(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "what is taken away while rows come in, and put back", "with --optimized: where a flag is not given, auto"
+    )
+    for name, what in (
+        ("indexes", "secondary indexes"),
+        ("foreign-keys", "foreign keys"),
+        ("keys", "primary keys, unique and exclusion constraints (auto: not where a conflict rule needs them)"),
+    ):
+        group.add_argument(
+            f"--drop-{name}", choices=[each.value for each in Drop], default=Drop.AUTO.value, help=what
+        )  # fmt: skip
+        group.add_argument(
+            f"--no-drop-{name}",
+            dest=f"drop_{name.replace('-', '_')}",
+            action="store_const",
+            const=Drop.NEVER.value,
+            help="short for never",
+        )
+    group = parser.add_argument_group("levers of --ultra")
+    group.add_argument(
+        "--unlogged",
+        nargs="?",
+        const="yes",
+        choices=("yes", "insist"),
+        help="tables are UNLOGGED while they are filled: a crash of the server empties them (insist: standbys or not)",
+    )
+    group.add_argument(
+        "--no-async-commit", action="store_true", help="commits wait for the disk, as the server is set to"
     )
 
 

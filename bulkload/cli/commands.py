@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bulkload import gamedb
+from bulkload.catalog import Stakes, stakes
 from bulkload.census import check
+from bulkload.choice import Drop, Drops
 from bulkload.chunks import DEFAULT_CHUNK
 from bulkload.cli import output
 from bulkload.cli.servers import connection
 from bulkload.errors import BulkloadError, UsageError
 from bulkload.job import Input, Job
-from bulkload.load import Mode
+from bulkload.mode import Mode
 from bulkload.plan import AnyLookup
+from bulkload.preview import preview
 from bulkload.rejects import Rejects
 from bulkload.report import Report
 from bulkload.runner import run
 from bulkload.server import Connection
 from bulkload.source import STANDARD_INPUT, Source
+from bulkload.ultra import Levers
 
 if TYPE_CHECKING:
     from bulkload.cli.arguments import Options
@@ -50,6 +56,11 @@ def refuse_contradictions(options: Options) -> None:
         raise UsageError("standard input can be one of the files only")
     if getattr(options, "ultra", False) and not (options.optimized and options.clear):
         raise UsageError("--ultra needs --optimized and --clear")
+    if getattr(options, "ultra", None) is False and (options.unlogged or options.no_async_commit):
+        raise UsageError("--unlogged and --no-async-commit are levers of --ultra")
+    dropping = [getattr(options, f"drop_{name}", None) for name in ("indexes", "foreign_keys", "keys")]
+    if getattr(options, "optimized", None) is False and Drop.ALWAYS.value in dropping:
+        raise UsageError("without --optimized nothing is dropped")
 
 
 def demo(options: Options) -> int:
@@ -121,21 +132,43 @@ def _any_item(_lookup: AnyLookup, _values: tuple[object, ...]) -> int:
 def import_files(options: Options) -> int:
     """Import the files."""
     inputs = _inputs(options)
-    if options.ultra:
-        _refuse_ultra(options)
     for each in inputs:
         if each.source.path != STANDARD_INPUT:
             # Before a server is asked for anything: a wrong path is found at once.
             with each.source.open():
                 pass
-    mode = Mode.OPTIMIZED if options.optimized else Mode.STANDARD
+    mode = Mode.ULTRA if options.ultra else Mode.OPTIMIZED if options.optimized else Mode.STANDARD
+    if options.dry_run:
+        return _preview(options, inputs, mode)
+    if options.ultra and not options.yes and not sys.stdin.isatty():
+        raise UsageError("--ultra asks for a yes, and there is no terminal to ask on; --yes answers it")
     with Rejects(options.rejects, most=options.max_rejects) as rejects, connection(options) as opened:
+        if options.ultra and not options.yes:
+            _confirm(options, stakes(opened))
         report = _run(options, opened, inputs, schema=options.schema, mode=mode, clear=options.clear, rejects=rejects)
     # From here on all is in, and a reader who has gone changes nothing of that.
     with output.to_whom_it_may_concern():
         output.show_report(report)
         _tell_rejects(rejects, report)
     return SOME_REJECTED if report.rejected else DONE
+
+
+def _preview(options: Options, inputs: list[Input], mode: Mode) -> int:
+    with connection(options) as opened:
+        found = preview(
+            opened,
+            inputs,
+            schema=options.schema,
+            mode=mode,
+            clear=options.clear,
+            drops=_drops(options),
+            prepare=lambda opened: gamedb.create_schema(opened, options.schema),
+        )
+        if options.ultra:
+            for line in _at_stake(options, stakes(opened)):
+                output.tell(line)
+    output.show_preview(found)
+    return DONE
 
 
 def _run(
@@ -160,7 +193,24 @@ def _run(
             prepare=lambda opened: gamedb.create_schema(opened, schema),
             finish=lambda opened: gamedb.refresh_views(opened, schema),
             watch=watch,
+            jobs=getattr(options, "jobs", os.cpu_count() or 1),
+            drops=_drops(options),
+            levers=_levers(options),
         )
+
+
+def _drops(options: Options) -> Drops:
+    names = ("drop_indexes", "drop_foreign_keys", "drop_keys")
+    return Drops(*(Drop(getattr(options, name, Drop.AUTO.value)) for name in names))
+
+
+def _levers(options: Options) -> Levers:
+    unlogged = getattr(options, "unlogged", None)
+    return Levers(
+        async_commit=not getattr(options, "no_async_commit", False),
+        unlogged=unlogged is not None,
+        despite_standbys=unlogged == "insist",
+    )
 
 
 def _inputs(options: Options) -> list[Input]:
@@ -168,14 +218,39 @@ def _inputs(options: Options) -> list[Input]:
     return [Input(_JOBS[name], Source.of(path)) for name, path in paths.items() if path is not None]
 
 
-def _refuse_ultra(options: Options) -> None:
-    if not options.yes:
-        if not sys.stdin.isatty():
-            raise UsageError("--ultra asks for a yes, and there is no terminal to ask on; --yes answers it")
-        output.tell("--ultra is not atomic: a crash leaves some of the rows in, and readers see the tables half full.")
-        if input("Type yes to go on: ").strip() != "yes":
-            raise UsageError("not confirmed; nothing was done")
-    raise UsageError("--ultra is not there yet; --optimized without it loads the same in one transaction")
+def _confirm(options: Options, found: Stakes) -> None:
+    """Raises UsageError where nobody says yes."""
+    for line in _at_stake(options, found):
+        output.tell(line)
+    if input("Type yes to go on: ").strip() != "yes":
+        raise UsageError("not confirmed; nothing was done")
+
+
+def _at_stake(options: Options, found: Stakes) -> Iterator[str]:
+    yield "--ultra is not atomic. On this server:"
+    yield "- the old rows are gone when the first transaction ends; if the load fails, some of the new ones are in"
+    yield (
+        f"- {found.others} other sessions are connected to this database: until it ends they find half-filled tables "
+        "without indexes, and what they write to them is not kept out"
+    )
+    yield (
+        "- a killed load leaves indexes and constraints away; the ledger has them, and `python -m bulkload recover` "
+        "puts them back"
+    )
+    if options.no_async_commit:
+        yield f"- synchronous_commit stays {found.synchronous_commit}: what is committed survives a crash of the server"
+    else:
+        yield (
+            "- commits do not wait for the disk: a crash of the server while it runs may undo the last of them (rows, "
+            "not consistency); when it has ended, all is safe"
+        )
+    if options.unlogged:
+        yield (
+            "- the tables are UNLOGGED while they are filled: a crash of the server empties them"
+            + (f", and the {found.standbys} standbys find them empty" if found.standbys else "; it has no standbys")
+        )
+    if found.fsync == "off":
+        yield "- fsync is off: a crash of the machine may destroy the whole cluster, with or without this load"
 
 
 def _tell_rejects(rejects: Rejects, report: Report) -> int:

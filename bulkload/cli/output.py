@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bulkload.cli.arguments import Options
     from bulkload.definitions import Survey
     from bulkload.ledger import Entry, LoadLine
+    from bulkload.preview import Preview
     from bulkload.report import Report
 
 logger = logging.getLogger("bulkload")
@@ -118,6 +119,30 @@ def show_objects(found: Survey, away: Sequence[Entry]) -> None:
     for entry in away:
         table.add_row(f"{entry.schema}.{entry.table_name}", f"{entry.kind}, away", f"{entry.name} (load {entry.load})")
     _console().print(table)
+
+
+def show_preview(found: Preview) -> None:
+    """What a run would do."""
+    table = _table("table", "rows to come, about")
+    for name, rows in found.expected.items():
+        table.add_row(name, f"{rows:,.0f}")
+    _console().print(table)
+    for title, lines in (
+        ("locks", found.locks),
+        ("taken away while rows come in", [f"the {each}" for each in found.choice.dropped]),
+        ("stays", [f"the {kept.object}: {kept.reason}" for kept in found.choice.kept]),
+        ("weighed by", found.model),
+        ("findings", found.findings or ["none"]),
+        ("statements", [" ".join(_plain(each).split()) for each in found.statements]),
+    ):
+        tell(f"{title}:")
+        for line in lines:
+            tell(f"  {line}")
+
+
+def _plain(statement: str) -> str:
+    """A statement without the comment above it."""
+    return "\n".join(line for line in statement.splitlines() if not line.startswith("--"))
 
 
 def show_loads(lines: Sequence[LoadLine]) -> None:

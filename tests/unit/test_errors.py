@@ -23,7 +23,7 @@ from bulkload.errors import shown
 )
 def test_errors_pickle(error: BulkloadError) -> None:
     """They may be raised in one process and shown in another."""
-    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+    copy = pickle.loads(pickle.dumps(error))
     assert (type(copy), str(copy), vars(copy)) == (type(error), str(error), vars(error))
 
 

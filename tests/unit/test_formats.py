@@ -423,7 +423,7 @@ class TestJsonDecode:
 
     def test_it_pickles(self) -> None:
         """A format is sent to the processes that decode."""
-        again: JsonRecords[Item] = pickle.loads(pickle.dumps(ITEMS))  # noqa: S301 - our own
+        again: JsonRecords[Item] = pickle.loads(pickle.dumps(ITEMS))
         assert again == ITEMS
         assert again.decode(Slice(1, b'{"AOID": 1}')).aoid == 1
 
@@ -568,7 +568,7 @@ class TestCsvRecords:
 
     def test_it_pickles(self) -> None:
         """A format is sent to the processes that decode."""
-        assert pickle.loads(pickle.dumps(FIELDS)) == FIELDS  # noqa: S301 - our own
+        assert pickle.loads(pickle.dumps(FIELDS)) == FIELDS
 
 
 def _read_by_python(text: str) -> Iterator[list[str] | None]:

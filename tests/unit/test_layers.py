@@ -15,9 +15,9 @@ PACKAGE = Path(bulkload.__file__).parent
 LAYERS = (
     "errors", "statements", "records", "tables", "plan", "columns", "fields", "encode", "report", "server", "catalog",
     "definitions", "locks", "choice", "rebuild", "ledger", "builders", "restore", "recovery",
-    "ids", "stream", "merge", "ownership", "sink", "load", "atomic", "memory", "source", "slices", "path",
-    "json_split", "json_records", "csv_records", "formats", "rejects", "job", "versions", "chunks", "passes", "census",
-    "runner", "embedded",
+    "ids", "stream", "merge", "ownership", "sink", "exchange", "mode", "load", "atomic", "ultra",
+    "memory", "source", "slices", "path", "json_split", "json_records", "csv_records", "formats", "rejects", "job",
+    "estimate", "versions", "chunks", "passes", "preview", "census", "worker", "workers", "leader", "runner", "embedded",
 )  # fmt: skip
 
 

@@ -1,0 +1,214 @@
+"""The load that is not atomic: many connections write, and what was taken away lies in the ledger until it is back.
+
+Its first transaction empties the tables and takes away what slows a load, with the ledger's lines for it. From then on
+each chunk is a transaction; rows that chunks share are committed before others refer to them, so that the foreign keys
+hold for whatever is in the tables when a load ends early. However it ends, what was taken away is put back: by the load
+itself, or, where it was killed, by `recover`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+
+import attrs
+import psycopg
+
+from bulkload import atomic, catalog, ledger
+from bulkload.atomic import Prepared
+from bulkload.builders import Builders, crew
+from bulkload.catalog import Stakes
+from bulkload.choice import Drops
+from bulkload.definitions import Logged, Object, differences, facts
+from bulkload.errors import BulkloadError, RestoreError, ServerError, UsageError, one_line
+from bulkload.ledger import Entry
+from bulkload.load import Load
+from bulkload.mode import Mode
+from bulkload.plan import Plan
+from bulkload.rebuild import Rebuilding, counts, drop, plain_names
+from bulkload.report import Report
+from bulkload.restore import Restoration, prepare_session
+from bulkload.server import (
+    Connection,
+    commit_asynchronously,
+    commit_synchronously,
+    conninfo_of,
+    refused,
+    transaction,
+)
+from bulkload.stream import adapt
+
+logger = logging.getLogger("bulkload")
+
+_MOST_CONNECTIONS = 60
+"""Of one load: twenty as a rule, and forty more where the server has them free."""
+_SPARED = 3
+"""Connections that are left to others, whatever is free."""
+
+
+@attrs.frozen
+class Levers:
+    """What makes a load that is not atomic faster, each at a price of its own."""
+
+    async_commit: bool = True
+    """Commits do not wait for the disk: a crash of the server may undo the last of them. The last commit of all waits,
+    and makes safe what came before."""
+    unlogged: bool = False
+    """The tables are not written to the log while they are filled: a crash of the server empties them, and standbys
+    have nothing of them until they are logged again."""
+    despite_standbys: bool = False
+    """Unlogged even where there are standbys."""
+
+
+def connections(found: Stakes, jobs: int) -> int:
+    """How many processes may write: what was asked for, as far as the server has connections free.
+
+    Each writes on a connection; later as many build indexes, and one more asks how far they are. Raises ServerError
+    where there is none.
+    """
+    free = min(found.free_connections - _SPARED, _MOST_CONNECTIONS)
+    if free < 1:
+        raise ServerError("the server has no connections free for a load on several; raise max_connections, or wait")
+    if free < jobs:
+        logger.warning("%d of %d jobs: the server has no more connections free", free, jobs)
+    return min(free, jobs)
+
+
+@contextmanager
+def start(
+    connection: Connection,
+    plan: Plan,
+    *,
+    schema: str,
+    drops: Drops,
+    levers: Levers,
+    expected: Mapping[str, float] | None,
+    prepare: Callable[[Connection], object] | None,
+    report: Report,
+    jobs: int,
+) -> Generator[Load]:
+    """A load whose rows are written on several connections; see `atomic.start` for the one that is a transaction.
+
+    Raises what that does; RestoreError where all rows are in, but something that was taken away is not back.
+    """
+    if levers.unlogged and not levers.despite_standbys and catalog.stakes(connection).standbys:
+        raise UsageError("--unlogged: this server has standbys, which would have empty tables; --unlogged=insist")
+    adapt(connection)
+    begin = time.perf_counter()
+    ledger.ensure(connection)
+    claim = _claim(connection, plan, schema, drops, levers, expected, prepare, report)
+    if levers.async_commit:
+        commit_asynchronously(connection)
+    try:
+        with crew(conninfo_of(connection), jobs, prepare_session) as builders:
+            load = Load(
+                connection,
+                plan,
+                claim.prepared.targets,
+                mode=Mode.ULTRA,
+                report=report,
+                batch_rows=None,
+                rebuild=_Rebuild(connection, claim, report, builders),
+            )
+            yield load
+            load.complete()
+    except RestoreError:
+        ledger.end(connection, claim.load, "failed", {"rows": report.rows})
+        ledger.let_go(connection, claim.load)
+        raise
+    except BaseException:
+        _put_back(connection, claim, jobs)
+        raise
+    # The first commit that waits for the disk; all others are safe with it.
+    commit_synchronously(connection)
+    ledger.end(connection, claim.load, "done", {"rows": report.rows})
+    ledger.let_go(connection, claim.load)
+    report.seconds = time.perf_counter() - begin
+    logger.info("done: %d rows in %.2f s", report.rows, report.seconds)
+
+
+@attrs.frozen
+class _Claim:
+    """What the first transaction of a load did."""
+
+    load: int
+    prepared: Prepared
+    objects: Sequence[Object]
+    before: dict[str, str]
+
+
+def _claim(
+    connection: Connection,
+    plan: Plan,
+    schema: str,
+    drops: Drops,
+    levers: Levers,
+    expected: Mapping[str, float] | None,
+    prepare: Callable[[Connection], object] | None,
+    report: Report,
+) -> _Claim:
+    with refused("COMMIT"), transaction(connection):
+        if prepare is not None:
+            prepare(connection)
+        prepared = atomic.make_ready(connection, plan, schema, drops, expected, report, clear=True)
+        choice = prepared.choice
+        tables = [Logged(table.relation, table.schema, table.name) for table in prepared.emptied if levers.unlogged]
+        objects: list[Object] = [*choice.foreign_keys, *tables, *choice.keys, *choice.indexes]
+        with report.phase("drop indexes"):
+            load = ledger.begin(connection, "load", Mode.ULTRA.value, report.cleared)
+            ledger.hold(connection, load, session=True)
+            ledger.record(connection, load, objects)
+            with plain_names(connection):
+                with refused("reading indexes and constraints"):
+                    before = facts(connection, choice.relations)
+                drop(connection, objects)
+    logger.info("dropped until the rows are in, and written to the ledger: %s", counts(objects))
+    return _Claim(load, prepared, objects, before)
+
+
+class _Rebuild(Rebuilding):
+    """Puts back on several connections what a claim took away."""
+
+    def __init__(self, connection: Connection, claim: _Claim, report: Report, builders: Builders) -> None:
+        self._connection = connection
+        self._claim = claim
+        self._report = report
+        self._restoration = Restoration(connection, _away(connection, claim), builders, concurrently=False)
+
+    def restore_indexes(self) -> None:
+        with self._report.phase("build indexes"):
+            self._restoration.restore_indexes()
+
+    def restore_foreign_keys(self) -> None:
+        with self._report.phase("check foreign keys"):
+            self._restoration.restore_foreign_keys()
+            with transaction(self._connection), plain_names(self._connection), refused("comparing the catalog"):
+                found = differences(self._claim.before, facts(self._connection, self._claim.prepared.choice.relations))
+        if found:
+            raise RestoreError(found)
+        seconds = self._report.phases["build indexes"] + self._report.phases["check foreign keys"]
+        logger.info("restored: %s in %.2f s", counts(self._claim.objects), seconds)
+
+
+def _away(connection: Connection, claim: _Claim) -> list[Entry]:
+    return [entry for entry in ledger.outstanding(connection) if entry.load == claim.load]
+
+
+def _put_back(connection: Connection, claim: _Claim, jobs: int) -> None:
+    """The load has failed: its tables get back what they had. What cannot be done now is left to recover."""
+    try:
+        connection.rollback()
+        entries = _away(connection, claim)
+        logger.warning("putting back what the load took away: %s", counts(claim.objects))
+        with crew(conninfo_of(connection), jobs, prepare_session) as builders:
+            Restoration(connection, entries, builders, concurrently=False).run()
+        commit_synchronously(connection)
+        ledger.end(connection, claim.load, "failed")
+        ledger.let_go(connection, claim.load)
+    except (BulkloadError, psycopg.Error) as error:
+        logger.warning(
+            "indexes and constraints of load %d are not back: %s; the ledger has them: `python -m bulkload recover`",
+            claim.load, one_line(str(error)),
+        )  # fmt: skip

@@ -1,0 +1,274 @@
+"""Loads whose records are mapped in worker processes: the rows are those of one process, and no process is left."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import psycopg
+import pytest
+
+from bulkload import (
+    BulkloadError,
+    Input,
+    Job,
+    Mode,
+    Progress,
+    Rejects,
+    Report,
+    Source,
+    UsageError,
+    gamedb,
+    run,
+    workers,
+)
+from tests import mappings
+
+ServerConnection = psycopg.Connection[tuple[object, ...]]
+
+SIZES = gamedb.Sizes(items=250, nanos=30, perks=25, symbiants=40)
+
+
+@pytest.fixture(autouse=True)
+def workers_always_pay(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """However small the sources are. After each test, no process is left."""
+    monkeypatch.setattr(workers, "LEAST_BYTES", 0)
+    yield
+    assert multiprocessing.active_children() == []
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> gamedb.Files:
+    """A generated set."""
+    return gamedb.generate(tmp_path_factory.mktemp("set"), SIZES, 1)
+
+
+@pytest.fixture
+def items(gamedb_database: str) -> Iterator[ServerConnection]:
+    """An items database without items that is this test's own."""
+    with psycopg.connect(gamedb_database, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def posts(connection: ServerConnection) -> ServerConnection:
+    """The tables of `tests.mappings`."""
+    connection.execute(mappings.SCHEMA.encode())
+    return connection
+
+
+def inputs(files: gamedb.Files) -> list[Input]:
+    pairs: list[tuple[Job[Any], Path]] = [
+        (gamedb.ITEMS_JOB, files.items),
+        (gamedb.NANOS_JOB, files.nanos),
+        (gamedb.PERKS_JOB, files.perks),
+        (gamedb.SYMBIANTS_JOB, files.symbiants),
+    ]
+    return [Input(job, Source(str(path))) for job, path in pairs]
+
+
+def load(connection: ServerConnection, files: gamedb.Files, **options: Any) -> Report:
+    return run(connection, inputs(files), finish=gamedb.refresh_views, **options)
+
+
+def differences(connection: ServerConnection, files: gamedb.Files) -> list[str]:
+    expected = gamedb.expected(files.items, files.nanos, files.perks, files.symbiants)
+    return gamedb.differences(expected, gamedb.actual(connection))
+
+
+def counts(report: Report) -> object:
+    """All that a report counts."""
+    return report.sources, {name: attrs.evolve(table, seconds=0.0) for name, table in report.tables.items()}
+
+
+@pytest.mark.parametrize(("jobs", "chunk"), [(2, 7), (3, 40), (2, 5000)])
+def test_the_rows_are_those_of_one_process(items: ServerConnection, files: gamedb.Files, jobs: int, chunk: int) -> None:
+    """Into emptied tables and over what is there, and so are the counts."""
+    for clear in (True, False, True):
+        report = load(items, files, clear=clear, chunk=chunk, jobs=jobs)
+        assert differences(items, files) == []
+        serial = load(items, files, clear=clear, chunk=chunk)
+        assert counts(report) == counts(serial)
+        assert set(report.workers) == {"map", "encode"}
+        assert sum(report.phases.values()) == pytest.approx(report.seconds, rel=0.2)
+
+
+def post(slug: str, author: str, age: int, *tags: str, lines: int = 0) -> dict[str, Any]:
+    return {"slug": slug, "author": author, "age": age, "tags": tags, "lines": lines}
+
+
+def documents(start: int) -> list[dict[str, Any]]:
+    """With keys that all share, rejects of every kind in the middle, versions, and records to be skipped."""
+    many = [
+        post(f"p{number % 70}", f"a{number % 5}", start + number, *{f"t{number % 11}", f"t{number % 3}"})
+        for number in range(start, start + 100)
+    ]
+    many[10] = post("p10", "a1", start, "a tag too long")
+    many[20] = post("new", "a1", start, lines=2**15)
+    many[30] = post("skip", "a1", start)
+    many[40] = {"slug": "p40"}
+    many[99] = post("p29", "a3", 2**31, "t1", "only here")
+    return many
+
+
+CONTENT = """
+    SELECT p.slug, a.name, a.age, s.name,
+           array_agg(DISTINCT (l.number, t.name)), array_agg(DISTINCT (u.name, pt.weight))
+    FROM posts p JOIN authors a ON a.id = author_id LEFT JOIN tags s ON s.id = a.tag_id
+    LEFT JOIN lines l ON l.post_id = p.id LEFT JOIN tags t ON t.id = l.tag_id
+    LEFT JOIN post_tags pt ON pt.post_id = p.id LEFT JOIN tags u ON u.id = pt.tag_id
+    GROUP BY p.id, a.id, s.id ORDER BY 1
+"""
+
+
+@pytest.mark.parametrize("chunk", [3, 20, 5000])
+def test_all_rules_and_rejects_are_as_in_one_process(posts: ServerConnection, tmp_path: Path, chunk: int) -> None:
+    """Content, counts, messages and the file of rejects, over an earlier import as well."""
+    found: list[list[object]] = []
+    for jobs in (1, 2):
+        results: list[object] = []
+        posts.execute("TRUNCATE tags, authors, posts, lines, post_tags")
+        for number, start in enumerate((0, 50)):
+            source = tmp_path / f"{number}.json"
+            source.write_text(json.dumps(documents(start)), encoding="utf-8")
+            file = tmp_path / f"rejects{jobs}"
+            with Rejects(file, most=100) as rejects:
+                each = [Input(mappings.POSTS_JOB, Source(str(source)))]
+                report = run(posts, each, chunk=chunk, rejects=rejects, jobs=jobs)
+            results += [counts(report), [str(error) for error in rejects.errors], rejects.count, file.read_text()]
+            results.append(posts.execute(CONTENT.encode()).fetchall())
+            results.append(posts.execute("SELECT name FROM tags ORDER BY 1").fetchall())
+        found.append(results)
+    assert found[0] == found[1]
+
+
+def test_a_key_may_come_again_in_a_later_chunk(posts: ServerConnection, tmp_path: Path) -> None:
+    """Then the later record replaces the earlier one."""
+    source = tmp_path / "posts.json"
+    many = [post(f"p{n % 10}", f"a{n % 3}", n, f"t{n % 4}", lines=n) for n in range(100)]
+    source.write_text(json.dumps(many), encoding="utf-8")
+    found: list[object] = []
+    for jobs in (1, 2):
+        posts.execute("TRUNCATE tags, authors, posts, lines, post_tags")
+        report = run(posts, [Input(mappings.UNTOLD_JOB, Source(str(source)))], chunk=10, jobs=jobs)
+        found.append((counts(report), posts.execute(CONTENT.encode()).fetchall()))
+    assert found[0] == found[1]
+
+
+def test_the_limit_of_rejects_ends_the_load_at_the_same_record(posts: ServerConnection, tmp_path: Path) -> None:
+    """The first of them in the order of the source, whichever worker is faster."""
+    source = tmp_path / "posts.json"
+    source.write_text(json.dumps(documents(0)), encoding="utf-8")
+    messages: set[str] = set()
+    for jobs in (1, 2, 3):
+        with pytest.raises(BulkloadError) as raised:
+            run(posts, [Input(mappings.UNTOLD_JOB, Source(str(source)))], chunk=3, jobs=jobs)
+        messages.add(str(raised.value))
+    assert len(messages) == 1
+    assert "record 11 (slug 'p10')" in messages.pop()
+    assert posts.execute("SELECT count(*) FROM tags").fetchall() == [(0,)]
+
+
+# --- What goes wrong ---
+
+
+def test_a_worker_that_is_killed_undoes_the_load(items: ServerConnection, files: gamedb.Files) -> None:
+    """The message says what it was at; the old content is whole."""
+    load(items, files)
+
+    def kill(_progress: Progress) -> None:
+        for child in multiprocessing.active_children():
+            os.kill(child.pid or 0, signal.SIGKILL)
+
+    # The first one that is found dead may be one that had yet to start.
+    message = r"a worker process died \(signal 9\) (while it mapped record \d+ .* of items.json|as it started); nothing"
+    with pytest.raises(BulkloadError, match=message):
+        run(items, inputs(files), clear=True, chunk=10, jobs=2, watch=kill)
+    assert differences(items, files) == []
+
+
+def test_a_mapping_that_ends_its_process(posts: ServerConnection, tmp_path: Path) -> None:
+    """So does a worker that ends by itself."""
+    source = tmp_path / "posts.json"
+    source.write_text(json.dumps([post("a", "a", 1), post("end", "a", 1)]), encoding="utf-8")
+    with pytest.raises(
+        BulkloadError, match=r"died \(exit code 3\) while it mapped record 2 \(slug .end.\) to record 2"
+    ):
+        run(posts, [Input(mappings.ENDING_JOB, Source(str(source)))], chunk=1, jobs=2)
+    assert posts.execute("SELECT count(*) FROM posts").fetchall() == [(0,)]
+
+
+def test_an_interrupt_leaves_no_process(items: ServerConnection, files: gamedb.Files) -> None:
+    """And no row."""
+    children: list[int] = []
+
+    def interrupt(_progress: Progress) -> None:
+        children.extend(child.pid or 0 for child in multiprocessing.active_children())
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(items, inputs(files), chunk=10, jobs=2, watch=interrupt)
+    assert len(children) == 2
+    for child in children:
+        with pytest.raises(ProcessLookupError):
+            os.kill(child, 0)
+    assert items.execute("SELECT count(*) FROM items").fetchall() == [(0,)]
+
+
+LEADER = """
+import os, signal, sys
+import psycopg
+from bulkload import Input, Source, gamedb, run, workers
+
+if __name__ == "__main__":
+    workers.LEAST_BYTES = 0
+    with psycopg.connect(sys.argv[1]) as connection:
+        inputs = [Input(gamedb.ITEMS_JOB, Source(sys.argv[2]))]
+        run(connection, inputs, chunk=10, jobs=2, watch=lambda _progress: os.kill(os.getpid(), signal.SIGKILL))
+"""
+
+
+def test_workers_end_with_their_leader(gamedb_database: str, files: gamedb.Files, tmp_path: Path) -> None:
+    """Whatever ends it. The pipe that all of them write to is at its end when the last one is gone."""
+    script = tmp_path / "leader.py"
+    script.write_text(LEADER, encoding="utf-8")
+    command = [sys.executable, str(script), gamedb_database, str(files.items)]
+    done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+def test_a_script_without_a_guard_is_told_of_it(gamedb_database: str, files: gamedb.Files, tmp_path: Path) -> None:
+    """Its worker processes would run it once more."""
+    script = tmp_path / "leader.py"
+    script.write_text(LEADER.replace('__name__ == "__main__"', "True"), encoding="utf-8")
+    command = [sys.executable, str(script), gamedb_database, str(files.items)]
+    done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    assert b"died (exit code 1) as it started; a script that calls run with jobs has to do so under" in done.stderr
+
+
+def test_a_job_that_cannot_be_sent(items: ServerConnection, files: gamedb.Files) -> None:
+    """It is refused before anything is done, however small its source is."""
+    each = [Input(mappings.LAMBDA_JOB, Source(str(files.items)))]
+    with pytest.raises(
+        UsageError, match=r"the job lambda cannot be sent to worker processes: .*; define its functions"
+    ):
+        run(items, each, jobs=2, clear=True)
+    with pytest.raises(UsageError, match="jobs is 0"):
+        run(items, each, jobs=0)
+    assert run(items, each, mode=Mode.STANDARD, jobs=2).sources[0].loaded > 0
+
+
+def test_a_fault_that_is_no_records_is_raised(posts: ServerConnection, tmp_path: Path) -> None:
+    """With the message that the worker's exception had."""
+    source = tmp_path / "posts.json"
+    source.write_text(json.dumps([post("a", "a", 1)]), encoding="utf-8")
+    with pytest.raises(UsageError, match=r"tags: a mapping looks up .* but its plan names no lookup"):
+        run(posts, [Input(mappings.LOOKING_JOB, Source(str(source)))], jobs=2)

@@ -1,0 +1,107 @@
+"""Jobs whose mappings run in worker processes, which import them from here."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from bulkload import (
+    Entity,
+    Id,
+    Job,
+    JsonRecords,
+    Keep,
+    Lookup,
+    Plan,
+    Replace,
+    Sink,
+    Skip,
+    Table,
+    Update,
+    gamedb,
+    record,
+)
+from bulkload.gamedb import tables
+
+SCHEMA = """
+    CREATE TABLE tags (id serial PRIMARY KEY, name varchar(8) NOT NULL UNIQUE);
+    CREATE TABLE authors (id serial PRIMARY KEY, name text NOT NULL UNIQUE, tag_id int REFERENCES tags, age int);
+    CREATE TABLE posts (id serial PRIMARY KEY, slug text NOT NULL UNIQUE, author_id int NOT NULL REFERENCES authors);
+    CREATE TABLE lines (post_id int NOT NULL REFERENCES posts, tag_id int REFERENCES tags, number smallint NOT NULL);
+    CREATE TABLE post_tags (post_id int REFERENCES posts, tag_id int REFERENCES tags, weight int,
+                            PRIMARY KEY (post_id, tag_id));
+"""
+
+
+@record
+class Tag:
+    name: str
+
+
+@record
+class Author:
+    name: str
+    tag_id: Id[Tag] | None
+    age: int
+
+
+@record
+class Post:
+    slug: str
+    author_id: Id[Author]
+
+
+@record
+class Line:
+    post_id: Id[Post]
+    tag_id: Id[Tag] | None
+    number: int
+
+
+@record
+class PostTag:
+    post_id: Id[Post]
+    tag_id: Id[Tag]
+    weight: int
+
+
+TAGS = Entity("tags", Tag, ("name",), conflict=Keep(on=("name",)))
+AUTHORS = Entity("authors", Author, ("name", "tag_id", "age"), conflict=Update(on=("name",)))
+POSTS = Entity("posts", Post, ("slug", "author_id"), conflict=Replace(on=("slug",)))
+LINES = Table("lines", Line, ("post_id", "tag_id", "number"))
+POST_TAGS = Table("post_tags", PostTag, ("post_id", "tag_id", "weight"), conflict=Update(on=("post_id", "tag_id")))
+
+
+def add_post(sink: Sink, document: dict[str, Any]) -> None:
+    """A post with all that can be shared."""
+    if document["slug"] == "skip":
+        raise Skip
+    tags = [sink.add(TAGS, Tag(name)) for name in document["tags"]]
+    author = sink.add(AUTHORS, Author(document["author"], tags[0] if tags else None, document["age"]))
+    post = sink.add(POSTS, Post(document["slug"], author))
+    for number, tag in enumerate(tags):
+        sink.add(LINES, Line(post, tag, number))
+        sink.add(POST_TAGS, PostTag(post, tag, document["age"]))
+    sink.add(LINES, Line(post, None, document["lines"]))
+
+
+def exit_at_once(sink: Sink, document: dict[str, Any]) -> None:
+    """Ends its process, as a fault in a C library would."""
+    if document["slug"] == "end":
+        os._exit(3)
+    add_post(sink, document)
+
+
+def look_up(sink: Sink, document: dict[str, Any]) -> None:
+    """Looks up what the plan does not name."""
+    sink.find(Lookup(TAGS, on=("name",)), document["slug"])
+
+
+PLAN = Plan(TAGS, AUTHORS, POSTS, LINES, POST_TAGS)
+READ = JsonRecords(dict[str, Any], key="slug")
+POSTS_JOB = Job("posts", PLAN, READ, add_post, identity=POSTS)
+UNTOLD_JOB = Job("posts", PLAN, READ, add_post)
+"""Without an identity: a post may come again in another chunk."""
+ENDING_JOB = Job("posts", PLAN, READ, exit_at_once)
+LOOKING_JOB = Job("posts", PLAN, READ, look_up)
+LAMBDA_JOB = Job("lambda", tables.ITEM_PLAN, gamedb.ITEMS_JOB.read, lambda _sink, _document: None)
