@@ -25,6 +25,10 @@ _TOLD_EVERY = 10.0
 """Seconds between two lines of the log about how far the builds are."""
 
 
+_PATIENCE = 10.0
+"""Seconds that one more connection is waited for, where the server is full, or gone."""
+
+
 class Builders(Protocol):
     """Runs tasks that build something on a connection."""
 
@@ -129,6 +133,7 @@ def crew(conninfo: str, count: int, prepare: Callable[[Connection], None]) -> Ge
         # One more than there are tasks at a time, to ask how far they are.
         min_size=1,
         max_size=count + 1,
+        timeout=_PATIENCE,
         kwargs={"autocommit": True},
         configure=prepare,
         name="bulkload-builders",
