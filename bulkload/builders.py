@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
 from psycopg_pool import ConnectionPool
@@ -67,33 +67,39 @@ class Crew(Builders):
         self._lock = threading.Lock()
 
     def submit(self, what: str, task: Task) -> None:
-        self._submitted += 1
-        self._futures.append(self._executor.submit(self._run, what, task))
+        with self._lock:
+            self._submitted += 1
+            self._futures.append(self._executor.submit(self._run, what, task))
 
     def wait(self) -> None:
-        """Until all tasks are done, telling how far they are."""
-        pending = set(self._futures)
         begin = time.monotonic()
-        while pending:
-            done, pending = wait(pending, timeout=_TOLD_EVERY)
-            for each in done:
-                each.result()
-            if pending:
-                self._tell(time.monotonic() - begin)
-        self._futures.clear()
+        # A task may submit others.
+        while pending := self._take():
+            while pending:
+                done, pending = wait(pending, timeout=_TOLD_EVERY)
+                for each in done:
+                    each.result()
+                if pending:
+                    self._tell(time.monotonic() - begin)
+
+    def _take(self) -> set[Future[None]]:
+        with self._lock:
+            taken = set(self._futures)
+            self._futures.clear()
+        return taken
 
     def stop(self) -> None:
         """End what runs, and begin nothing more."""
         with self._lock:
             running = [connection for _, connection in self._running.values()]
-        for future in self._futures:
-            future.cancel()
         for connection in running:
             connection.cancel_safe()
         self._executor.shutdown(cancel_futures=True)
 
     def _run(self, what: str, task: Task) -> None:
-        with self._pool.connection() as connection:
+        with ExitStack() as stack:
+            with refused("opening one more connection"):
+                connection = stack.enter_context(self._pool.connection())
             with self._lock:
                 self._running[threading.get_ident()] = (what, connection)
             begin = time.perf_counter()

@@ -65,6 +65,12 @@ COSTS: Mapping[str, Cost] = {
 # Other access methods are taken for the dearest.
 _UNKNOWN = COSTS["gist"]
 
+
+def cost_of(each: Index | ForeignKey) -> Cost:
+    """What an object costs a row."""
+    return COSTS.get("foreign key" if isinstance(each, ForeignKey) else each.method, _UNKNOWN)
+
+
 _FIXED = 3000.0
 """Microseconds that dropping and making an object take on an empty table."""
 
@@ -153,7 +159,8 @@ class _Chooser:
         families = _families(self._survey.indexes)
         found: list[Index] = []
         for family in families:
-            reasons = {each.oid: self._why_kept(each) for each in family}
+            part = "it is a part of an index of a partitioned table, and that was not asked for"
+            reasons = {each.oid: part if family[0].attached else self._why_kept(each) for each in family}
             reason = next(filter(None, reasons.values()), "")
             if reason:
                 self.kept += [
@@ -169,17 +176,17 @@ class _Chooser:
         return _not_exact(each) or self._needed(each) or self._told(each, drop)
 
     def _needed_foreign_key(self, each: ForeignKey) -> str:
-        if not each.owned:
-            return "one of its tables belongs to another role"
-        if each.of_extension:
-            return "it belongs to an extension"
-        if each.switched_off:
-            return "one of its triggers is switched off, and would come back switched on"
-        if each.partitions_differ:
-            return "the partitions have it under other names or comments, which would be lost"
-        if not {each.relation, each.referenced} <= set(self._circumstances.filled):
-            return "the load has nothing to do with one of its tables"
-        return ""
+        reasons = {
+            "one of its tables belongs to another role": not each.owned,
+            "it belongs to an extension": each.of_extension,
+            "one of its triggers is switched off, and would come back switched on": each.switched_off,
+            "the partitions have it under other names or comments, which would be lost": each.partitions_differ,
+            "several keys could serve it, and it might come back on another one than before": each.several_keys,
+            "the load has nothing to do with one of its tables": (
+                not {each.relation, each.referenced} <= set(self._circumstances.filled)
+            ),
+        }
+        return next((reason for reason, holds in reasons.items() if holds), "")
 
     def _needed(self, each: Index) -> str:
         staying = [f for f in self._survey.foreign_keys if f.oid in each.foreign_keys and f.oid not in self.gone]
@@ -215,7 +222,7 @@ class _Chooser:
         if growth is None or growth.new is None:
             return "" if cleared else "how many rows will come is not known"
         existing = 0.0 if cleared else growth.existing
-        costs = [COSTS.get("foreign key" if isinstance(e, ForeignKey) else e.method, _UNKNOWN) for e in found]
+        costs = [cost_of(each) for each in found]
         keep = sum(growth.new * cost.maintain for cost in costs)
         drop = sum(_FIXED + (existing + growth.new) * cost.build for cost in costs)
         if drop <= keep * _MARGIN:
@@ -233,12 +240,22 @@ def _not_exact(each: Index) -> str:
         "it belongs to an extension": each.of_extension,
         "it is invalid, and would come back valid": not each.valid and not each.partitioned,
         "some of its partitions lack it": not each.valid and each.partitioned,
+        f"this role may create nothing in the schema {each.schema}": not each.schema_open,
         f"this role may create nothing in the tablespace {each.tablespace}": not each.tablespace_open,
-        "its storage parameters would be lost": each.partitioned and each.kind is Kind.KEY and bool(each.storage),
+        "its storage parameters would be lost": bool(each.storage) and _stored_apart(each),
+        "PostgreSQL does not attach the parts of such a constraint": each.partitioned and each.kind is Kind.CONSTRAINT,
         "logical replication knows rows by it": each.published and (each.replica_identity or each.default_identity),
         f"{', '.join(each.dependents)} depends on it": bool(each.dependents),
     }
     return next((reason for reason, holds in reasons.items() if holds), "")
+
+
+def _stored_apart(each: Index) -> bool:
+    """Whether the text that makes it leaves its storage parameters out."""
+    if each.kind is Kind.CONSTRAINT:
+        # A key WITHOUT OVERLAPS; an exclusion constraint's text has them.
+        return not each.constraint_definition.startswith("EXCLUDE")
+    return each.partitioned and each.kind is Kind.KEY
 
 
 def _families(indexes: Sequence[Index]) -> list[list[Index]]:

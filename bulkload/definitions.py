@@ -63,6 +63,7 @@ class Index:
     partitioned: bool
     tablespace: str
     tablespace_open: bool
+    schema_open: bool
     storage: list[str] | None
     comment: str | None
     constraint_comment: str | None
@@ -182,6 +183,7 @@ class ForeignKey:
     of_extension: bool
     switched_off: bool
     partitions_differ: bool
+    several_keys: bool
 
     kind = Kind.FOREIGN_KEY
 

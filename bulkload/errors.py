@@ -63,7 +63,11 @@ class RestoreError(BulkloadError):
 
     def __str__(self) -> str:
         what = "; ".join(self.failures)
-        return one_line(f"not restored: {what}; the ledger has it: mend the rows, then `python -m bulkload recover`")
+        # What is to be done comes first: the rest may be cut.
+        return one_line(
+            f"not restored, but kept in the ledger: mend the rows, then run `python -m bulkload recover`, or `indexes "
+            f"restore` for what was dropped by hand: {what}"
+        )
 
 
 class RecordError(BulkloadError):

@@ -35,6 +35,8 @@ logger = logging.getLogger("bulkload")
 
 _SQL = statements.load("ledger")
 
+_WRITING = "writing to the ledger, for which SELECT, INSERT, UPDATE and DELETE on the tables of bulkload are needed"
+
 # The first half of the advisory locks' keys: no other program is likely to use it.
 _CLASS = Int4(0x62756C6B)
 
@@ -51,8 +53,10 @@ class Entry:
     started: dt.datetime
     alive: bool
     """Whether the load that took it away still runs, or somebody puts it back at this moment."""
-    there: bool
-    """Whether its table exists."""
+    relation: int | None
+    """The oid that its table has today; None where it is gone."""
+    table_now: str | None
+    """The name that its table has today."""
     kind: str
     schema: str
     table_name: str
@@ -61,7 +65,13 @@ class Entry:
 
     @property
     def object(self) -> Object:
-        return from_json(self.kind, self.definition)
+        found = from_json(self.kind, self.definition)
+        return found if self.relation is None else attrs.evolve(found, relation=self.relation)
+
+    @property
+    def renamed(self) -> bool:
+        """Whether its table has another name now."""
+        return self.table_now not in {None, f"{self.schema}.{self.table_name}"}
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name} of {self.schema}.{self.table_name}"
@@ -108,7 +118,7 @@ def begin(connection: Connection, kind: str, mode: str, tables: Iterable[str]) -
     parameters = {
         "kind": kind, "mode": mode, "tables": sorted(tables), "client": _client(), "version": version("bulkload"),
     }  # fmt: skip
-    with refused("writing to the ledger"):
+    with refused(_WRITING):
         row = connection.execute(_SQL["begin_load"].text, parameters).fetchone()
     if row is None or not isinstance(row[0], int):
         raise ServerError("the ledger took no line: has somebody put a rule or trigger on bulkload.loads?")
@@ -173,13 +183,13 @@ class Line:
 def end(connection: Connection, load: int, state: str, progress: Mapping[str, object] | None = None) -> None:
     """How a load ended: `done` or `failed`."""
     parameters = {"load": load, "state": state, "progress": json.dumps(progress or {})}
-    with refused("writing to the ledger"):
+    with refused(_WRITING):
         connection.execute(_SQL["end_load"].text, parameters)
 
 
 def note(connection: Connection, load: int, progress: Mapping[str, object]) -> None:
     """How far a load is."""
-    with refused("writing to the ledger"):
+    with refused(_WRITING):
         connection.execute(_SQL["note_progress"].text, {"load": load, "progress": json.dumps(progress)})
 
 
@@ -206,13 +216,13 @@ def record(connection: Connection, load: int, objects: Iterable[Object]) -> None
         }
         for each in objects
     ]  # fmt: skip
-    with refused("writing to the ledger"), connection.cursor() as cursor:
+    with refused(_WRITING), connection.cursor() as cursor:
         cursor.executemany(_SQL["record_dropped"].text, lines)
 
 
 def strike(connection: Connection, entry: Entry) -> None:
     """It is back; to be called in the transaction that brought it."""
-    with refused("writing to the ledger"):
+    with refused(_WRITING):
         connection.execute(_SQL["strike"].text, {"id": entry.id})
 
 

@@ -103,7 +103,10 @@ def restore_by_hand(connection: Connection, relations: Collection[int]) -> Recov
     """
     with refused("reading the catalog"):
         everything = family(connection, relations)
-    return _put_back(connection, ledger.outstanding(connection, everything))
+    entries = ledger.outstanding(connection, everything)
+    # What was dropped by hand of tables that are gone would stay in the ledger otherwise: it can be named no more.
+    gone = [each for each in ledger.outstanding(connection) if each.relation is None and each.load_kind == "drop"]
+    return _put_back(connection, [*entries, *gone])
 
 
 def recover(connection: Connection, *, dry_run: bool = False) -> Recovery:
@@ -139,10 +142,20 @@ def held(connection: Connection, relations: Collection[int]) -> list[Entry]:
 def take_over(connection: Connection, entries: Sequence[Entry]) -> None:
     """Put back, inside the transaction that emptied their tables, what loads that died left away.
 
-    Raises RestoreError, which undoes the transaction.
+    Raises ServerError, which undoes the transaction.
     """
     logger.warning("putting back what loads that died left away: %d indexes and constraints", len(entries))
-    Restoration(connection, entries, Alone(connection), concurrently=False).run()
+    dead = sorted({entry.load for entry in entries})
+    for load in dead:
+        # So that nobody sets out to do the same, and then finds it done.
+        if not ledger.hold(connection, load, session=False):
+            raise ServerError(f"what load {load} left away is being put back by somebody else; run this again then")
+    try:
+        Restoration(connection, entries, Alone(connection), concurrently=False).run()
+    except RestoreError as error:
+        raise ServerError(f"what dead loads left away does not come back: {'; '.join(error.failures)}") from error
+    for load in dead:
+        ledger.end(connection, load, "failed", {"recovered": True})
 
 
 def _chosen(connection: Connection, relations: Sequence[int], drops: Drops) -> Choice:
@@ -166,7 +179,7 @@ def _put_back(connection: Connection, entries: Sequence[Entry]) -> Recovery:
             failures += _restore(connection, left, recovery)
             if not any(entry.load == load for entry in ledger.outstanding(connection)):
                 ledger.end(connection, load, "failed", {"recovered": True})
-                recovery.loads.append(load)
+                recovery.loads += {entry.load for entry in left if entry.load_kind == "load"}
         finally:
             if not connection.closed:
                 ledger.let_go(connection, load)

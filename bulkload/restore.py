@@ -8,14 +8,17 @@ transaction that does the last of it. All of that can be run again, and by anybo
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from typing import Protocol
 
 import psycopg
 from psycopg import sql
 
 from bulkload import ledger, server
 from bulkload.builders import Builders
+from bulkload.choice import cost_of
 from bulkload.definitions import SQL, ForeignKey, Index, Kind, Logged, Survey, server_text, survey
 from bulkload.errors import RestoreError, ServerError, one_line
 from bulkload.ledger import Entry
@@ -25,7 +28,7 @@ from bulkload.server import Connection, refused, transaction
 logger = logging.getLogger("bulkload")
 
 _ATTEMPTS = 3
-"""Of a statement that others keep from its locks by a deadlock."""
+"""Of what somebody else was in the way of."""
 
 
 class Restoration:
@@ -46,24 +49,47 @@ class Restoration:
         self._tables: list[tuple[Entry, Logged]] = []
         self._indexes: list[tuple[Entry, Index]] = []
         self._foreign_keys: list[tuple[Entry, ForeignKey]] = []
+        self._build_failed: set[int] = set()
+        self._entries = {each.oid: entry for entry, each in self._indexes}
+        self._begun: set[int] = set()
+        """The tables whose indexes are being built."""
+        self._waiting: dict[int, list[tuple[Index, Index | None]]] = {}
+        """The indexes of a table that is not logged yet, each with what there is of it."""
         for entry in entries:
             self._sort(entry)
-        self._build_failed: set[int] = set()
 
     def run(self) -> None:
         """All of it. Raises RestoreError for what could not be put back, when all else is."""
         self.restore_indexes()
         self.restore_foreign_keys()
 
+    def begin(self, relations: Iterable[int]) -> None:
+        """Begin with the tables whose rows are in; those that others have begun with are passed over.
+
+        A table that is out of the log is logged first: its indexes would be written to the log twice.
+        """
+        wanted = set(relations) - self._begun
+        self._begun |= wanted
+        with plain_session(self._connection):
+            there = {(each.schema, each.name): each for each in self._survey().indexes}
+            weights = self._weights()
+        unlogged = {each.relation: (entry, each) for entry, each in self._tables if each.relation in wanted}
+        ready: list[tuple[Index, Index | None]] = []
+        for each in in_order((each for _, each in self._indexes if each.relation in wanted), weights):
+            place = self._waiting.setdefault(each.relation, []) if each.relation in unlogged else ready
+            place.append((each, there.get((each.schema, each.name))))
+        for entry, table in unlogged.values():
+            self._builders.submit(str(table), self._logging(entry, table))
+        self._build(ready)
+
     def restore_indexes(self) -> None:
-        """The tables are logged again, then have their indexes, of which some are made keys.
+        """Tables are logged again, then have their indexes, of which some are made keys.
 
         Raises nothing for what fails: it is noted, and raised when the foreign keys are back.
         """
+        self.begin({*self._relations, *(each.relation for _, each in self._tables)})
+        self._builders.wait()
         with plain_session(self._connection):
-            self._log_tables()
-            self._build()
-            self._builders.wait()
             self._finish_indexes([(entry, each) for entry, each in self._indexes if entry.id not in self._build_failed])
 
     def restore_foreign_keys(self) -> None:
@@ -73,26 +99,25 @@ class Restoration:
         if self.failures:
             raise RestoreError(self.failures)
 
-    def _log_tables(self) -> None:
-        # Before they have indexes, which would be written to the log, too.
-        for entry, each in self._tables:
-            self._builders.submit(str(each), self._logging(entry, each))
-        self._builders.wait()
-
     def _logging(self, entry: Entry, each: Logged) -> Callable[[Connection], None]:
         def log(connection: Connection) -> None:
             with self._noting(entry), transaction(connection):
                 connection.execute(each.restore)
                 self._strike(entry, connection)
+            self._build(self._waiting.pop(each.relation, []))
 
         return log
 
-    def _build(self) -> None:
-        there = {(each.schema, each.name): each for each in self._survey().indexes}
-        entries = {each.oid: entry for entry, each in self._indexes}
-        for each in in_order(each for _, each in self._indexes):
-            present = there.get((each.schema, each.name))
-            self._builders.submit(str(each), self._building(entries[each.oid], each, present))
+    def _build(self, indexes: Iterable[tuple[Index, Index | None]]) -> None:
+        for each, present in indexes:
+            self._builders.submit(str(each), self._building(self._entries[each.oid], each, present))
+
+    def _weights(self) -> Callable[[Index], float]:
+        """What an index will take to build, from the size of its table."""
+        with refused("reading the sizes of tables"):
+            rows = self._connection.execute(SQL["table_sizes"].text, {"relations": self._relations}).fetchall()
+        sizes = {int(str(relation)): int(str(size)) for relation, size in rows}
+        return lambda index: -sizes.get(index.relation, 0) * cost_of(index).build
 
     @property
     def _relations(self) -> list[int]:
@@ -100,9 +125,12 @@ class Restoration:
         return sorted({*relations, *(each.relation for _, each in self._foreign_keys)})
 
     def _sort(self, entry: Entry) -> None:
-        if not entry.there:
+        if entry.relation is None:
             logger.warning("%s: its table is gone, and it with it", entry)
             ledger.strike(self._connection, entry)
+            return
+        if entry.renamed:
+            self._fail(entry, f"{entry}: its table is named {entry.table_now} now; give it its name back for a while")
             return
         match entry.object:
             case Logged() as each:
@@ -117,12 +145,15 @@ class Restoration:
             return survey(self._connection, self._relations)
 
     def _building(self, entry: Entry, each: Index, present: Index | None) -> Callable[[Connection], None]:
+        def attempt(connection: Connection, *, again: bool) -> None:
+            if self._missing(connection, each, _found(connection, each) if again else present):
+                tablespace = {"path": "pg_catalog", "tablespace": each.tablespace}
+                connection.execute(SQL["session_settings"].text, tablespace)
+                connection.execute(each.build(concurrently=self._concurrently))
+
         def build(connection: Connection) -> None:
             with self._noting(entry, connection, each):
-                if self._missing(connection, each, present):
-                    tablespace = {"path": "pg_catalog", "tablespace": each.tablespace}
-                    connection.execute(SQL["session_settings"].text, tablespace)
-                    _again_after_deadlock(connection, each.build(concurrently=self._concurrently))
+                _attempts(connection, attempt, whole=not self._concurrently)
 
         return build
 
@@ -166,7 +197,7 @@ class Restoration:
             present = there.get((each.relation, each.name))
             with self._noting(entry, self._connection, each):
                 if present is None:
-                    _again_after_deadlock(self._connection, each.add(unchecked=True))
+                    _attempts(self._connection, partial(_add, each), whole=True)
                 elif not each.same(present):
                     raise ServerError(f"a constraint of that name is there, but another one ({present.definition})")
                 added.append((entry, each))
@@ -201,9 +232,13 @@ class Restoration:
             culprits = ""
             if connection is not None and each is not None and not connection.closed:
                 culprits = _culprits(connection, each, reason.sqlstate)
-            self._build_failed.add(entry.id)
-            self.failures.append(f"{reason}{culprits}" if str(reason).startswith(str(entry)) else f"{entry}: {reason}")
-            logger.warning("not restored: %s", self.failures[-1])
+            named = str(reason).startswith(str(entry))
+            self._fail(entry, f"{reason}{culprits}" if named else f"{entry}: {reason}{culprits}")
+
+    def _fail(self, entry: Entry, failure: str) -> None:
+        self._build_failed.add(entry.id)
+        self.failures.append(failure)
+        logger.warning("not restored: %s", failure)
 
 
 @contextmanager
@@ -220,24 +255,45 @@ def plain_session(connection: Connection) -> Generator[None]:
                 connection.execute(SQL["session_settings"].text, {"path": path, "tablespace": tablespace})
 
 
-def prepare_session(connection: Connection) -> None:
-    """Set up a session that does nothing but restore."""
+def prepare_session(connection: Connection, jobs: int = 1) -> None:
+    """Set up a session that does nothing but restore, beside others of its kind, `jobs` in all.
+
+    They share the memory of one build and the parallel workers that one session may have.
+    """
     server.prepare_session(connection)
     with refused("setting up a session"):
         connection.execute(SQL["session_settings"].text, {"path": "pg_catalog", "tablespace": ""})
-        connection.execute(SQL["session_build_memory"].text, {"size": BUILD_MEMORY})
+        connection.execute(SQL["session_build_memory"].text, {"size": BUILD_MEMORY, "jobs": jobs})
 
 
-def _again_after_deadlock(connection: Connection, statement: sql.SQL | sql.Composed) -> None:
+class _Attempt(Protocol):
+    def __call__(self, connection: Connection, *, again: bool) -> None: ...
+
+
+def _attempts(connection: Connection, task: _Attempt, *, whole: bool) -> None:
+    """Do it, and again where somebody was in the way; `whole` makes each attempt a transaction, or a savepoint."""
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            connection.execute(statement)
-        except psycopg.errors.DeadlockDetected:
+            with transaction(connection) if whole else nullcontext():
+                task(connection, again=attempt > 1)
+        except (psycopg.errors.DeadlockDetected, psycopg.errors.DuplicateTable) as error:
+            # The server goes on with what a dead client began, until it notices: an index may come up meanwhile.
             if attempt == _ATTEMPTS:
                 raise
-            logger.warning("a deadlock; trying again (attempt %d of %d)", attempt, _ATTEMPTS)
+            logger.warning("%s; trying again (attempt %d of %d)", one_line(str(error)), attempt, _ATTEMPTS)
         else:
             return
+
+
+def _found(connection: Connection, each: Index) -> Index | None:
+    """The index of that name, as it is now."""
+    with refused("reading indexes and constraints"):
+        indexes = survey(connection, [each.relation]).indexes
+    return next((found for found in indexes if (found.schema, found.name) == (each.schema, each.name)), None)
+
+
+def _add(each: ForeignKey, connection: Connection, *, again: bool) -> None:  # noqa: ARG001 - the form of an attempt
+    connection.execute(each.add(unchecked=True))
 
 
 def _culprits(connection: Connection, each: Index | ForeignKey, sqlstate: str) -> str:

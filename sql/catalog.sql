@@ -67,8 +67,8 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %(schema)s AND c.relname = ANY(%(tables)s) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 
 -- referring_tables --
--- These tables and all that refer to them through foreign keys, however far, but for partitions (their parent stands
--- for them): what TRUNCATE must list to be allowed at all.
+-- These tables and all that refer to them through foreign keys, however far, but for partitions that were not named
+-- (their parent stands for them): what TRUNCATE must list to be allowed at all.
 WITH RECURSIVE closure AS (
     SELECT unnest(%(relations)s::oid[]) AS oid
     UNION
@@ -76,7 +76,7 @@ WITH RECURSIVE closure AS (
 )
 SELECT n.nspname::text AS schema, t.relname::text AS name, t.oid::bigint AS relation
 FROM closure c
-JOIN pg_class t ON t.oid = c.oid AND NOT t.relispartition
+JOIN pg_class t ON t.oid = c.oid AND (NOT t.relispartition OR t.oid = ANY(%(relations)s::oid[]))
 JOIN pg_namespace n ON n.oid = t.relnamespace
 ORDER BY n.nspname, t.relname
 

@@ -11,7 +11,8 @@ SELECT pg_advisory_xact_lock(%(class)s, 0)
 
 -- create_ledger --
 -- A load is alive as long as somebody holds the advisory lock of its id. A dropped object is struck in the transaction
--- that brings it back.
+-- that brings it back. Everybody may read it, as everybody may read the catalog: a load with the least rights has to
+-- see whether another one holds its tables.
 CREATE SCHEMA IF NOT EXISTS bulkload;
 COMMENT ON SCHEMA bulkload IS 'The ledger of python -m bulkload: loads, and indexes and constraints to be restored';
 CREATE TABLE IF NOT EXISTS bulkload.loads (
@@ -36,7 +37,9 @@ CREATE TABLE IF NOT EXISTS bulkload.dropped (
     name text NOT NULL,
     definition jsonb NOT NULL,
     dropped timestamptz NOT NULL DEFAULT clock_timestamp()
-)
+);
+GRANT USAGE ON SCHEMA bulkload TO PUBLIC;
+GRANT SELECT ON bulkload.loads, bulkload.dropped TO PUBLIC
 
 -- begin_load --
 -- A new line.
@@ -75,17 +78,26 @@ VALUES (%(load)s, %(relation)s, %(kind)s, %(schema)s, %(table)s, %(name)s, %(def
 DELETE FROM bulkload.dropped WHERE id = %(id)s
 
 -- outstanding --
--- What is away, in the order in which it was taken away; of some tables where they are given.
+-- What is away, in the order in which it was taken away; of some tables where they are given. A table is the one of
+-- that name, since its oid is another one in a database that was dumped and restored; or else the one of that oid, which
+-- was renamed.
 SELECT d.id::bigint AS id, d.load AS load, l.kind AS load_kind, l.client AS client, l.started AS started,
        EXISTS (SELECT FROM pg_locks k
                WHERE k.locktype = 'advisory' AND k.classid = %(class)s::int::oid AND k.objid = d.load::oid
                  AND k.objsubid = 2 AND k.granted
                  AND k.database = (SELECT oid FROM pg_database WHERE datname = current_database())) AS alive,
-       EXISTS (SELECT FROM pg_class c WHERE c.oid = d.relation) AS there,
+       t.oid::bigint AS relation, t.name AS table_now,
        d.kind AS kind, d.schema_name AS schema, d.table_name AS table_name, d.name AS name,
        d.definition::text AS definition
 FROM bulkload.dropped d JOIN bulkload.loads l ON l.id = d.load
-WHERE %(relations)s::oid[] IS NULL OR d.relation = ANY(%(relations)s::oid[])
+LEFT JOIN LATERAL (
+    SELECT c.oid, n.nspname || '.' || c.relname AS name
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p')
+      AND (c.oid = d.relation OR (n.nspname, c.relname) = (d.schema_name, d.table_name))
+    ORDER BY (n.nspname, c.relname) = (d.schema_name, d.table_name) DESC
+    LIMIT 1) AS t ON true
+WHERE %(relations)s::oid[] IS NULL OR t.oid = ANY(%(relations)s::oid[])
 ORDER BY d.id
 
 -- loads --

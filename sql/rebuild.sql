@@ -32,7 +32,8 @@ ORDER BY c.oid
 -- indexes --
 -- Every index of these tables, alone or that of a key or an exclusion constraint, with all that its definition does
 -- not say. What depends on it (dependents) is told but for foreign keys, which are given by their oids, those of
--- partitions by the one that was declared.
+-- partitions by the one that was declared. Its size is as it was last counted: pg_relation_size would wait for whoever
+-- is dropping it. One that is gone by the time that its definition is asked for has none, and is left out.
 SELECT CASE WHEN r.contype IN ('p', 'u') AND a.amname = 'btree' THEN 'key'
             WHEN r.oid IS NOT NULL THEN 'constraint'
             ELSE 'index' END AS kind,
@@ -56,6 +57,7 @@ SELECT CASE WHEN r.contype IN ('p', 'u') AND a.amname = 'btree' THEN 'key'
        c.relkind = 'I' AS partitioned,
        coalesce(s.spcname::text, '') AS tablespace,
        s.oid IS NULL OR has_tablespace_privilege(s.oid, 'CREATE') AS tablespace_open,
+       has_schema_privilege(n.oid, 'CREATE') AS schema_open,
        c.reloptions AS storage,
        obj_description(c.oid, 'pg_class') AS comment,
        obj_description(r.oid, 'pg_constraint') AS constraint_comment,
@@ -67,7 +69,7 @@ SELECT CASE WHEN r.contype IN ('p', 'u') AND a.amname = 'btree' THEN 'key'
        i.indexprs IS NOT NULL AS has_expressions,
        coalesce(pn.nspname::text, '') AS parent_schema,
        coalesce(parent.relname::text, '') AS parent_name,
-       CASE WHEN t.relkind = 'r' THEN pg_relation_size(c.oid) ELSE 0 END AS size,
+       c.relpages::bigint * current_setting('block_size')::int AS size,
        pg_has_role(t.relowner, 'USAGE') AS owned,
        t.relreplident = 'd' AND coalesce(r.contype = 'p', false) AS default_identity,
        EXISTS (SELECT FROM pg_publication_tables p
@@ -104,12 +106,13 @@ LEFT JOIN pg_tablespace s ON s.oid = c.reltablespace
 LEFT JOIN pg_inherits h ON h.inhrelid = c.oid
 LEFT JOIN pg_class parent ON parent.oid = h.inhparent
 LEFT JOIN pg_namespace pn ON pn.oid = parent.relnamespace
-WHERE i.indrelid = ANY(%(relations)s::oid[])
+WHERE i.indrelid = ANY(%(relations)s::oid[]) AND pg_get_indexdef(i.indexrelid) IS NOT NULL
 ORDER BY n.nspname, t.relname, c.relname
 
 -- foreign_keys --
 -- Every foreign key from or to these tables; of partitioned tables the one that was declared, which stands for those
--- of the partitions. A trigger of it that was switched off would come back switched on.
+-- of the partitions. A trigger of it that was switched off would come back switched on. Where several unique indexes
+-- have the columns that it refers to, it would come back on the oldest of them, whichever it was on.
 SELECT r.oid::bigint AS oid,
        t.oid::bigint AS relation,
        p.oid::bigint AS referenced,
@@ -135,7 +138,13 @@ SELECT r.oid::bigint AS oid,
        EXISTS (SELECT FROM pg_constraint child
                WHERE child.conparentid = r.oid AND child.confrelid = r.confrelid
                  AND (child.conname <> r.conname OR obj_description(child.oid, 'pg_constraint') IS NOT NULL))
-           AS partitions_differ
+           AS partitions_differ,
+       (SELECT count(*) FROM pg_index i
+        WHERE i.indrelid = r.confrelid AND i.indisunique AND i.indimmediate AND i.indisvalid
+          AND i.indpred IS NULL AND i.indexprs IS NULL
+          AND ARRAY(SELECT k FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS u(k, place)
+                    WHERE place <= i.indnkeyatts ORDER BY k)
+            = ARRAY(SELECT k FROM unnest(r.confkey) AS k ORDER BY k)) > 1 AS several_keys
 FROM pg_constraint r
 JOIN pg_class t ON t.oid = r.conrelid
 JOIN pg_namespace n ON n.oid = t.relnamespace
@@ -258,9 +267,13 @@ WHERE {condition} AND NOT EXISTS (SELECT FROM {referenced} AS parent WHERE {matc
 GROUP BY {keys} ORDER BY 2 DESC LIMIT 10
 
 -- session_build_memory --
--- The same for a session that does nothing else.
-SELECT set_config('maintenance_work_mem', %(size)s, false)
-WHERE pg_size_bytes(current_setting('maintenance_work_mem')) < pg_size_bytes(%(size)s)
+-- The same for a session that does nothing else, one of several at the same time: they share what there is of parallel
+-- workers, and memory beyond four times that of one.
+SELECT set_config('maintenance_work_mem',
+                  greatest(pg_size_bytes(%(size)s) * 4 / greatest(4, %(jobs)s::int) / 1024,
+                           pg_size_bytes(current_setting('maintenance_work_mem')) / 1024)::text || 'kB', false),
+       set_config('max_parallel_maintenance_workers',
+                  (current_setting('max_parallel_maintenance_workers')::int / %(jobs)s::int)::text, false)
 
 -- build_progress --
 -- How far each of these index builds is, as a part of one.
@@ -271,3 +284,7 @@ FROM pg_stat_progress_create_index WHERE pid = ANY(%(pids)s::int[])
 -- parse_name --
 -- A name as it is written in SQL, in its parts.
 SELECT parse_ident(%(name)s)
+
+-- table_sizes --
+-- Bytes of the rows alone.
+SELECT t.oid::bigint, pg_relation_size(t.oid) FROM unnest(%(relations)s::oid[]) AS t(oid)
