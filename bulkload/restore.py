@@ -50,7 +50,7 @@ class Restoration:
         self._indexes: list[tuple[Entry, Index]] = []
         self._foreign_keys: list[tuple[Entry, ForeignKey]] = []
         self._build_failed: set[int] = set()
-        self._entries = {each.oid: entry for entry, each in self._indexes}
+        self._entries: dict[int, Entry] = {}
         self._begun: set[int] = set()
         """The tables whose indexes are being built."""
         self._waiting: dict[int, list[tuple[Index, Index | None]]] = {}
@@ -137,6 +137,7 @@ class Restoration:
                 self._tables.append((entry, each))
             case Index() as each:
                 self._indexes.append((entry, each))
+                self._entries[each.oid] = entry
             case ForeignKey() as each:
                 self._foreign_keys.append((entry, each))
 
