@@ -153,9 +153,14 @@ def take_over(connection: Connection, entries: Sequence[Entry]) -> None:
     try:
         Restoration(connection, entries, Alone(connection), concurrently=False).run()
     except RestoreError as error:
-        raise ServerError(f"what dead loads left away does not come back: {'; '.join(error.failures)}") from error
+        raise ServerError(
+            f"what loads that died left away does not come back: {'; '.join(error.failures)}; try `python -m bulkload "
+            "recover`, which restores what they left away of other tables, too"
+        ) from error
+    left = {entry.load for entry in ledger.outstanding(connection)}
     for load in dead:
-        ledger.end(connection, load, "failed", {"recovered": True})
+        if load not in left:
+            ledger.end(connection, load, "failed", {"recovered": True})
 
 
 def _chosen(connection: Connection, relations: Sequence[int], drops: Drops) -> Choice:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import settings
 
 from bulkload import statements
+from tests import faults
 from tests import server as servers
 
 
@@ -74,3 +75,10 @@ def connection(database: str) -> Generator[psycopg.Connection[tuple[object, ...]
     """A connection to this test's empty database, in autocommit mode."""
     with psycopg.connect(database, autocommit=True) as connection:
         yield connection
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if faults.TALLY:
+        terminalreporter.section("faults and what came of them")
+        for line in faults.table():
+            terminalreporter.write_line(line)
