@@ -71,27 +71,31 @@ class Crew(Builders):
         self._lock = threading.Lock()
 
     def submit(self, what: str, task: Task) -> None:
-        self._submitted += 1
-        self._futures.append(self._executor.submit(self._run, what, task))
+        with self._lock:
+            self._submitted += 1
+            self._futures.append(self._executor.submit(self._run, what, task))
 
     def wait(self) -> None:
-        """Until all tasks are done, telling how far they are."""
-        pending = set(self._futures)
         begin = time.monotonic()
-        while pending:
-            done, pending = wait(pending, timeout=_TOLD_EVERY)
-            for each in done:
-                each.result()
-            if pending:
-                self._tell(time.monotonic() - begin)
-        self._futures.clear()
+        # A task may submit others.
+        while pending := self._take():
+            while pending:
+                done, pending = wait(pending, timeout=_TOLD_EVERY)
+                for each in done:
+                    each.result()
+                if pending:
+                    self._tell(time.monotonic() - begin)
+
+    def _take(self) -> set[Future[None]]:
+        with self._lock:
+            taken = set(self._futures)
+            self._futures.clear()
+        return taken
 
     def stop(self) -> None:
         """End what runs, and begin nothing more."""
         with self._lock:
             running = [connection for _, connection in self._running.values()]
-        for future in self._futures:
-            future.cancel()
         for connection in running:
             connection.cancel_safe()
         self._executor.shutdown(cancel_futures=True)

@@ -65,6 +65,12 @@ COSTS: Mapping[str, Cost] = {
 # Other access methods are taken for the dearest.
 _UNKNOWN = COSTS["gist"]
 
+
+def cost_of(each: Index | ForeignKey) -> Cost:
+    """What an object costs a row."""
+    return COSTS.get("foreign key" if isinstance(each, ForeignKey) else each.method, _UNKNOWN)
+
+
 _FIXED = 3000.0
 """Microseconds that dropping and making an object take on an empty table."""
 
@@ -216,7 +222,7 @@ class _Chooser:
         if growth is None or growth.new is None:
             return "" if cleared else "how many rows will come is not known"
         existing = 0.0 if cleared else growth.existing
-        costs = [COSTS.get("foreign key" if isinstance(e, ForeignKey) else e.method, _UNKNOWN) for e in found]
+        costs = [cost_of(each) for each in found]
         keep = sum(growth.new * cost.maintain for cost in costs)
         drop = sum(_FIXED + (existing + growth.new) * cost.build for cost in costs)
         if drop <= keep * _MARGIN:

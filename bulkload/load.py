@@ -188,6 +188,11 @@ class Load(Buffers):
             super().repeated(relation, key)
         self.flush()
 
+    def filled(self, relations: Iterable[AnyRelation]) -> None:
+        """No more rows will come into these tables: what was taken away from them may come back."""
+        if self._rebuild is not None:
+            self._rebuild.begin([self.targets[relation].oid for relation in relations])
+
     def complete(self) -> None:
         """Write what waits, put back what was taken away, and gather statistics: the tables are as they will be.
 

@@ -13,7 +13,7 @@ import attrs
 
 from bulkload.chunks import Mapper, Watch
 from bulkload.job import Input
-from bulkload.plan import Plan
+from bulkload.plan import AnyRelation, Plan
 from bulkload.report import Report, SourceReport
 from bulkload.versions import Versions
 
@@ -39,8 +39,8 @@ class Passes:
         with report.phase("find versions"):
             self._versions = Versions(inputs)
 
-    def run(self, write: Callable[[], None]) -> None:
-        """Map and write everything; see `Mapper.run`."""
+    def run(self, write: Callable[[], None], filled: Callable[[Sequence[AnyRelation]], None] | None = None) -> None:
+        """Map and write everything; see `Mapper.run`. `filled` is told of tables that no more rows will come into."""
         for number, each in enumerate(self._inputs):
             left_out = self._versions.left_out(number)
             counts = SourceReport(each.source.name, superseded=len(left_out))
@@ -48,10 +48,17 @@ class Passes:
             self._pass(number, counts, write, _not_in(left_out))
             if number + 1 == len(self._inputs) or self._inputs[number + 1].job.identity is not each.job.identity:
                 self._revive(write)
+                if filled is not None:
+                    filled(self._done_with(number))
             logger.info(
                 "%s: %d records read, %d %s, %d skipped, %d superseded, %d rejected",
                 counts.name, counts.read, counts.loaded, self._done, counts.skipped, counts.superseded, counts.rejected,
             )  # fmt: skip
+
+    def _done_with(self, number: int) -> list[AnyRelation]:
+        """The tables that inputs up to this one fill, and no later one."""
+        later = {relation for each in self._inputs[number + 1 :] for relation in each.job.plan}
+        return [relation for relation in plan_of(self._inputs[: number + 1]) if relation not in later]
 
     def _revive(self, write: Callable[[], None]) -> None:
         """Map the versions that count after all, since a later one was rejected; these may be rejected in turn."""

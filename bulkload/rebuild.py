@@ -8,7 +8,7 @@ difference undoes the load.
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -29,6 +29,10 @@ BUILD_MEMORY = "256MB"
 
 class Rebuilding(Protocol):
     """What was taken away for a load, and comes back at its end."""
+
+    def begin(self, relations: Iterable[int]) -> None:
+        """All rows of these tables are in."""
+        ...
 
     def restore_indexes(self) -> None:
         """Put keys and indexes back, when all rows are in."""
@@ -51,6 +55,9 @@ class Rebuild(Rebuilding):
                 self._before = facts(connection, choice.relations)
             drop(connection, choice.dropped)
         logger.info("dropped until the rows are in: %s", counts(choice.dropped))
+
+    def begin(self, relations: Iterable[int]) -> None:
+        """The one connection is busy with the rows of other tables."""
 
     def restore_indexes(self) -> None:
         """Put keys and indexes back. Raises ServerError, for a duplicate key too, which undoes the load."""
@@ -95,9 +102,9 @@ def drop(connection: Connection, objects: Iterable[Object]) -> None:
             connection.execute(each.drop)
 
 
-def in_order(indexes: Iterable[Index]) -> list[Index]:
-    """The order to build them in: unique ones first, since they can fail, then the largest."""
-    return sorted(indexes, key=lambda each: (not each.is_unique, -each.size))
+def in_order(indexes: Iterable[Index], weight: Callable[[Index], float] = lambda _index: 0.0) -> list[Index]:
+    """The order to build them in: unique ones first, since they can fail, then by weight."""
+    return sorted(indexes, key=lambda each: (not each.is_unique, weight(each)))
 
 
 def finishing(each: Index) -> list[sql.Composed]:

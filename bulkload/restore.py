@@ -8,7 +8,7 @@ transaction that does the last of it. All of that can be run again, and by anybo
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Protocol
@@ -18,6 +18,7 @@ from psycopg import sql
 
 from bulkload import ledger, server
 from bulkload.builders import Builders
+from bulkload.choice import cost_of
 from bulkload.definitions import SQL, ForeignKey, Index, Kind, Logged, Survey, server_text, survey
 from bulkload.errors import RestoreError, ServerError, one_line
 from bulkload.ledger import Entry
@@ -49,6 +50,11 @@ class Restoration:
         self._indexes: list[tuple[Entry, Index]] = []
         self._foreign_keys: list[tuple[Entry, ForeignKey]] = []
         self._build_failed: set[int] = set()
+        self._entries: dict[int, Entry] = {}
+        self._begun: set[int] = set()
+        """The tables whose indexes are being built."""
+        self._waiting: dict[int, list[tuple[Index, Index | None]]] = {}
+        """The indexes of a table that is not logged yet, each with what there is of it."""
         for entry in entries:
             self._sort(entry)
 
@@ -57,15 +63,33 @@ class Restoration:
         self.restore_indexes()
         self.restore_foreign_keys()
 
+    def begin(self, relations: Iterable[int]) -> None:
+        """Begin with the tables whose rows are in; those that others have begun with are passed over.
+
+        A table that is out of the log is logged first: its indexes would be written to the log twice.
+        """
+        wanted = set(relations) - self._begun
+        self._begun |= wanted
+        with plain_session(self._connection):
+            there = {(each.schema, each.name): each for each in self._survey().indexes}
+            weights = self._weights()
+        unlogged = {each.relation: (entry, each) for entry, each in self._tables if each.relation in wanted}
+        ready: list[tuple[Index, Index | None]] = []
+        for each in in_order((each for _, each in self._indexes if each.relation in wanted), weights):
+            place = self._waiting.setdefault(each.relation, []) if each.relation in unlogged else ready
+            place.append((each, there.get((each.schema, each.name))))
+        for entry, table in unlogged.values():
+            self._builders.submit(str(table), self._logging(entry, table))
+        self._build(ready)
+
     def restore_indexes(self) -> None:
-        """The tables are logged again, then have their indexes, of which some are made keys.
+        """Tables are logged again, then have their indexes, of which some are made keys.
 
         Raises nothing for what fails: it is noted, and raised when the foreign keys are back.
         """
+        self.begin({*self._relations, *(each.relation for _, each in self._tables)})
+        self._builders.wait()
         with plain_session(self._connection):
-            self._log_tables()
-            self._build()
-            self._builders.wait()
             self._finish_indexes([(entry, each) for entry, each in self._indexes if entry.id not in self._build_failed])
 
     def restore_foreign_keys(self) -> None:
@@ -75,26 +99,25 @@ class Restoration:
         if self.failures:
             raise RestoreError(self.failures)
 
-    def _log_tables(self) -> None:
-        # Before they have indexes, which would be written to the log, too.
-        for entry, each in self._tables:
-            self._builders.submit(str(each), self._logging(entry, each))
-        self._builders.wait()
-
     def _logging(self, entry: Entry, each: Logged) -> Callable[[Connection], None]:
         def log(connection: Connection) -> None:
             with self._noting(entry), transaction(connection):
                 connection.execute(each.restore)
                 self._strike(entry, connection)
+            self._build(self._waiting.pop(each.relation, []))
 
         return log
 
-    def _build(self) -> None:
-        there = {(each.schema, each.name): each for each in self._survey().indexes}
-        entries = {each.oid: entry for entry, each in self._indexes}
-        for each in in_order(each for _, each in self._indexes):
-            present = there.get((each.schema, each.name))
-            self._builders.submit(str(each), self._building(entries[each.oid], each, present))
+    def _build(self, indexes: Iterable[tuple[Index, Index | None]]) -> None:
+        for each, present in indexes:
+            self._builders.submit(str(each), self._building(self._entries[each.oid], each, present))
+
+    def _weights(self) -> Callable[[Index], float]:
+        """What an index will take to build, from the size of its table."""
+        with refused("reading the sizes of tables"):
+            rows = self._connection.execute(SQL["table_sizes"].text, {"relations": self._relations}).fetchall()
+        sizes = {int(str(relation)): int(str(size)) for relation, size in rows}
+        return lambda index: -sizes.get(index.relation, 0) * cost_of(index).build
 
     @property
     def _relations(self) -> list[int]:
@@ -114,6 +137,7 @@ class Restoration:
                 self._tables.append((entry, each))
             case Index() as each:
                 self._indexes.append((entry, each))
+                self._entries[each.oid] = entry
             case ForeignKey() as each:
                 self._foreign_keys.append((entry, each))
 
@@ -210,7 +234,7 @@ class Restoration:
             if connection is not None and each is not None and not connection.closed:
                 culprits = _culprits(connection, each, reason.sqlstate)
             named = str(reason).startswith(str(entry))
-            self._fail(entry, f"{reason}{culprits}" if named else f"{entry}: {reason}")
+            self._fail(entry, f"{reason}{culprits}" if named else f"{entry}: {reason}{culprits}")
 
     def _fail(self, entry: Entry, failure: str) -> None:
         self._build_failed.add(entry.id)
@@ -232,12 +256,15 @@ def plain_session(connection: Connection) -> Generator[None]:
                 connection.execute(SQL["session_settings"].text, {"path": path, "tablespace": tablespace})
 
 
-def prepare_session(connection: Connection) -> None:
-    """Set up a session that does nothing but restore."""
+def prepare_session(connection: Connection, jobs: int = 1) -> None:
+    """Set up a session that does nothing but restore, beside others of its kind, `jobs` in all.
+
+    They share the memory of one build and the parallel workers that one session may have.
+    """
     server.prepare_session(connection)
     with refused("setting up a session"):
         connection.execute(SQL["session_settings"].text, {"path": "pg_catalog", "tablespace": ""})
-        connection.execute(SQL["session_build_memory"].text, {"size": BUILD_MEMORY})
+        connection.execute(SQL["session_build_memory"].text, {"size": BUILD_MEMORY, "jobs": jobs})
 
 
 class _Attempt(Protocol):

@@ -97,7 +97,7 @@ def run(
                 load, columns, load.find_id, rejects, report
             )
             with _told_what_is_in(load, report):
-                Passes(sources, mapper, report, chunk=chunk, watch=watch).run(load.flush)
+                Passes(sources, mapper, report, chunk=chunk, watch=watch).run(load.flush, load.filled)
                 load.complete()
             if finish is not None:
                 with report.phase("finish"), transaction(connection), refused("the statements that end the load"):

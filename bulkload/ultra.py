@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import attrs
 import psycopg
@@ -102,7 +103,7 @@ def start(
     if levers.async_commit:
         commit_asynchronously(connection)
     try:
-        with crew(conninfo_of(connection), jobs, prepare_session) as builders:
+        with crew(conninfo_of(connection), jobs, partial(prepare_session, jobs=jobs)) as builders:
             load = Load(
                 connection,
                 plan,
@@ -177,6 +178,9 @@ class _Rebuild(Rebuilding):
         self._report = report
         self._restoration = Restoration(connection, _away(connection, claim), builders, concurrently=False)
 
+    def begin(self, relations: Iterable[int]) -> None:
+        self._restoration.begin(relations)
+
     def restore_indexes(self) -> None:
         with self._report.phase("build indexes"):
             self._restoration.restore_indexes()
@@ -202,7 +206,7 @@ def _put_back(connection: Connection, claim: _Claim, jobs: int) -> None:
         connection.rollback()
         entries = _away(connection, claim)
         logger.warning("putting back what the load took away: %s", counts(claim.objects))
-        with crew(conninfo_of(connection), jobs, prepare_session) as builders:
+        with crew(conninfo_of(connection), jobs, partial(prepare_session, jobs=jobs)) as builders:
             Restoration(connection, entries, builders, concurrently=False).run()
         commit_synchronously(connection)
         ledger.end(connection, claim.load, "failed")

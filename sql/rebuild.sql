@@ -267,9 +267,13 @@ WHERE {condition} AND NOT EXISTS (SELECT FROM {referenced} AS parent WHERE {matc
 GROUP BY {keys} ORDER BY 2 DESC LIMIT 10
 
 -- session_build_memory --
--- The same for a session that does nothing else.
-SELECT set_config('maintenance_work_mem', %(size)s, false)
-WHERE pg_size_bytes(current_setting('maintenance_work_mem')) < pg_size_bytes(%(size)s)
+-- The same for a session that does nothing else, one of several at the same time: they share what there is of parallel
+-- workers, and memory beyond four times that of one.
+SELECT set_config('maintenance_work_mem',
+                  greatest(pg_size_bytes(%(size)s) * 4 / greatest(4, %(jobs)s::int) / 1024,
+                           pg_size_bytes(current_setting('maintenance_work_mem')) / 1024)::text || 'kB', false),
+       set_config('max_parallel_maintenance_workers',
+                  (current_setting('max_parallel_maintenance_workers')::int / %(jobs)s::int)::text, false)
 
 -- build_progress --
 -- How far each of these index builds is, as a part of one.
@@ -280,3 +284,7 @@ FROM pg_stat_progress_create_index WHERE pid = ANY(%(pids)s::int[])
 -- parse_name --
 -- A name as it is written in SQL, in its parts.
 SELECT parse_ident(%(name)s)
+
+-- table_sizes --
+-- Bytes of the rows alone.
+SELECT t.oid::bigint, pg_relation_size(t.oid) FROM unnest(%(relations)s::oid[]) AS t(oid)

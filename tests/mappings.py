@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from typing import Any
 
@@ -86,8 +87,8 @@ def add_post(sink: Sink, document: dict[str, Any]) -> None:
 
 
 def exit_at_once(sink: Sink, document: dict[str, Any]) -> None:
-    """Ends its process, as a fault in a C library would."""
-    if document["slug"] == "end":
+    """Ends its worker process, as a fault in a C library would; the leader, which maps a sample, goes on."""
+    if document["slug"] == "end" and multiprocessing.parent_process() is not None:
         os._exit(3)
     add_post(sink, document)
 
