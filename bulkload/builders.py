@@ -7,9 +7,10 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Protocol
 
+import psycopg
 from psycopg_pool import ConnectionPool
 
 from bulkload import statements
@@ -120,9 +121,11 @@ class Crew(Builders):
             running = list(self._running.values())
             done, left = self._done, self._submitted - self._done
         pids = [connection.info.backend_pid for _, connection in running]
-        with self._pool.connection() as connection, refused("reading the progress of index builds"):
+        shares = list[float]()
+        # Where there is no connection for it, the builds go on untold.
+        with suppress(psycopg.Error), self._pool.connection(timeout=1) as connection:
             rows = connection.execute(_SQL["build_progress"].text, {"pids": pids}).fetchall()
-        shares = [float(str(share)) for (share,) in rows]
+            shares = [float(str(share)) for (share,) in rows]
         finished = done + sum(shares)
         eta = f", about {seconds / finished * (done + left - finished):.0f} s to go" if finished > 0 else ""
         names = ", ".join(what for what, _ in running)
