@@ -12,10 +12,10 @@ import attrs
 from bulkload import ledger, locks, statements
 from bulkload.builders import Alone, crew
 from bulkload.choice import Choice, Circumstances, Drop, Drops, choose
-from bulkload.definitions import Survey, family, survey
+from bulkload.definitions import Survey, family
 from bulkload.errors import RestoreError, SchemaError, ServerError
 from bulkload.ledger import Entry
-from bulkload.rebuild import drop, plain_names
+from bulkload.rebuild import drop, look_at, plain_names
 from bulkload.restore import Restoration, prepare_session
 from bulkload.server import Connection, conninfo_of, refused, transaction
 
@@ -66,8 +66,7 @@ def _parsed(connection: Connection, schema: str, name: str) -> tuple[str, str | 
 
 def list_objects(connection: Connection, relations: Sequence[int]) -> tuple[Survey, list[Entry]]:
     """What these tables have, and what of theirs is away."""
-    with transaction(connection), plain_names(connection), refused("reading indexes and constraints"):
-        found = survey(connection, relations)
+    found = look_at(connection, relations)
     return found, ledger.outstanding(connection, found.relations)
 
 
@@ -164,8 +163,7 @@ def take_over(connection: Connection, entries: Sequence[Entry]) -> None:
 
 
 def _chosen(connection: Connection, relations: Sequence[int], drops: Drops) -> Choice:
-    with plain_names(connection), refused("reading indexes and constraints"):
-        found = survey(connection, relations)
+    found = look_at(connection, relations)
     # Foreign keys lead to tables that were not named.
     others = {oid for each in found.foreign_keys for oid in (each.relation, each.referenced)}
     return choose(found, drops, Circumstances(filled={*found.relations, *others}, by_hand=True))
