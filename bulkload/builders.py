@@ -64,6 +64,7 @@ class Crew(Builders):
         self._done = 0
         self._submitted = 0
         self._running: dict[int, tuple[str, Connection]] = {}
+        self._stopped = False
         self._lock = threading.Lock()
 
     def submit(self, what: str, task: Task) -> None:
@@ -85,6 +86,7 @@ class Crew(Builders):
     def stop(self) -> None:
         """End what runs, and begin nothing more."""
         with self._lock:
+            self._stopped = True
             running = [connection for _, connection in self._running.values()]
         for future in self._futures:
             future.cancel()
@@ -93,8 +95,10 @@ class Crew(Builders):
         self._executor.shutdown(cancel_futures=True)
 
     def _run(self, what: str, task: Task) -> None:
-        with self._pool.connection() as connection:
+        with refused(f"opening a connection for the {what}"), self._pool.connection() as connection:
             with self._lock:
+                if self._stopped:
+                    return
                 self._running[threading.get_ident()] = (what, connection)
             begin = time.perf_counter()
             try:
