@@ -103,6 +103,8 @@ def make_ready(
     """Take the locks, empty the tables where they are to be, and choose what is taken away; in a transaction."""
     targets = _described(connection, plan, schema)
     emptied = _emptied(connection, plan, targets) if clear else []
+    # Before locks are waited for, which would be in the way of a load that runs.
+    _left_by_dead(connection, plan, targets, emptied)
     with report.phase("lock"):
         choice = _locked(connection, plan, targets, emptied, drops, expected)
     left = _left_by_dead(connection, plan, targets, emptied)
