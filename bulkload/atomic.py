@@ -123,6 +123,8 @@ def make_ready(
     with report.phase("lock"):
         found = look_at(connection, plan, schema, drops, expected, clear=clear)
         targets, emptied = found.targets, found.emptied
+        # Before locks are waited for, which would be in the way of a load that runs.
+        _left_by_dead(connection, plan, targets, emptied)
         taken = locks_of(plan, found)
         locks.take(connection, taken)
         # Who held them may have changed something, or made it anew under other oids.

@@ -128,6 +128,11 @@ def held(connection: Connection, relations: Collection[int]) -> list[Entry]:
     """What loads that died left away of these tables. Raises ServerError where a load that lives holds one of them."""
     with refused("reading the catalog"):
         everything = family(connection, relations)
+    for each in ledger.at_work(connection, everything):
+        raise ServerError(
+            f"load {each.load} ({each.client}, since {each.started:%Y-%m-%d %H:%M}) fills {each.table_name}: "
+            "run this again when it has ended"
+        )
     entries = [entry for entry in ledger.outstanding(connection, everything) if entry.load_kind == "load"]
     for entry in entries:
         if entry.alive:

@@ -201,7 +201,9 @@ def mend(world: World) -> None:
 def renew(world: World, act: Act) -> None:
     """All is as at the begin, and what the act is to find is set up."""
     if content(world) == "new":
-        world.admin.execute("TRUNCATE things, kinds; INSERT INTO kinds SELECT n, 'k' || n FROM generate_series(1, 5) AS n")
+        world.admin.execute(
+            "TRUNCATE things, kinds; INSERT INTO kinds SELECT n, 'k' || n FROM generate_series(1, 5) AS n"
+        )
         rows = "INSERT INTO things SELECT n, 1 + n %% 5, 'n' || n FROM generate_series(1, %s) AS n"
         world.admin.execute(rows, [world.rows])
     world.admin.execute("DROP SCHEMA IF EXISTS bulkload CASCADE")
