@@ -7,9 +7,10 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Protocol
 
+import psycopg
 from psycopg_pool import ConnectionPool
 
 from bulkload import statements
@@ -23,6 +24,10 @@ Task = Callable[[Connection], None]
 
 _TOLD_EVERY = 10.0
 """Seconds between two lines of the log about how far the builds are."""
+
+
+_PATIENCE = 10.0
+"""Seconds that one more connection is waited for, where the server is full, or gone."""
 
 
 class Builders(Protocol):
@@ -120,9 +125,11 @@ class Crew(Builders):
             running = list(self._running.values())
             done, left = self._done, self._submitted - self._done
         pids = [connection.info.backend_pid for _, connection in running]
-        with self._pool.connection() as connection, refused("reading the progress of index builds"):
+        shares = list[float]()
+        # Where there is no connection for it, the builds go on untold.
+        with suppress(psycopg.Error), self._pool.connection(timeout=1) as connection:
             rows = connection.execute(_SQL["build_progress"].text, {"pids": pids}).fetchall()
-        shares = [float(str(share)) for (share,) in rows]
+            shares = [float(str(share)) for (share,) in rows]
         finished = done + sum(shares)
         eta = f", about {seconds / finished * (done + left - finished):.0f} s to go" if finished > 0 else ""
         names = ", ".join(what for what, _ in running)
@@ -137,6 +144,7 @@ def crew(conninfo: str, count: int, prepare: Callable[[Connection], None]) -> Ge
         # One more than there are tasks at a time, to ask how far they are.
         min_size=1,
         max_size=count + 1,
+        timeout=_PATIENCE,
         kwargs={"autocommit": True},
         configure=prepare,
         name="bulkload-builders",

