@@ -11,6 +11,7 @@ code, call it in a thread (`await asyncio.to_thread(...)`) with a connection of 
 from bulkload.atomic import start
 from bulkload.catalog import existing_tables
 from bulkload.census import check
+from bulkload.choice import Drop, Drops
 from bulkload.chunks import Progress
 from bulkload.columns import Column, ColumnType, of_ddl
 from bulkload.csv_records import CsvRecords
@@ -20,6 +21,7 @@ from bulkload.errors import (
     FitError,
     RecordError,
     RejectsError,
+    RestoreError,
     SchemaError,
     ServerError,
     SourceError,
@@ -34,6 +36,7 @@ from bulkload.memory import MemoryLoad
 from bulkload.mode import Mode
 from bulkload.plan import Plan
 from bulkload.records import Id, record
+from bulkload.recovery import Recovery, recover
 from bulkload.rejects import Rejects
 from bulkload.report import Report, SourceReport, TableReport
 from bulkload.runner import run
@@ -44,6 +47,7 @@ from bulkload.statements import Block, Statements
 from bulkload.statements import load as load_statements
 from bulkload.stream import copy_rows
 from bulkload.tables import Entity, Keep, Lookup, Replace, Table, Update
+from bulkload.ultra import Levers
 
 __all__ = [
     "Block",
@@ -53,6 +57,8 @@ __all__ = [
     "ConnectError",
     "Connection",
     "CsvRecords",
+    "Drop",
+    "Drops",
     "Entity",
     "FitError",
     "Format",
@@ -61,6 +67,7 @@ __all__ = [
     "Job",
     "JsonRecords",
     "Keep",
+    "Levers",
     "Load",
     "Lookup",
     "MemoryLoad",
@@ -69,10 +76,12 @@ __all__ = [
     "Progress",
     "Reader",
     "RecordError",
+    "Recovery",
     "Rejects",
     "RejectsError",
     "Replace",
     "Report",
+    "RestoreError",
     "SchemaError",
     "ServerError",
     "Sink",
@@ -93,6 +102,7 @@ __all__ = [
     "load_statements",
     "of_ddl",
     "record",
+    "recover",
     "refused",
     "run",
     "shown",

@@ -10,17 +10,16 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import attrs
 from psycopg import sql
 
-from bulkload import catalog, locks, recovery, statements
+from bulkload import catalog, locks, rebuild, recovery, statements
 from bulkload.catalog import TableName, Target
 from bulkload.choice import Choice, Circumstances, Drop, Drops, Growth, choose
-from bulkload.definitions import survey
 from bulkload.errors import ServerError, UsageError
 from bulkload.ledger import Entry
 from bulkload.load import BATCH_ROWS, Load
 from bulkload.locks import Lock
 from bulkload.mode import Mode
 from bulkload.plan import AnyRelation, Plan
-from bulkload.rebuild import Rebuild, plain_names
+from bulkload.rebuild import Rebuild
 from bulkload.report import Report
 from bulkload.server import Connection, refused, transaction
 from bulkload.stream import adapt
@@ -70,13 +69,13 @@ def start(
         if mode is Mode.OPTIMIZED:
             prepared = make_ready(connection, plan, schema, drops, expected, report, clear=clear)
             targets = prepared.targets
-            rebuild = Rebuild(connection, prepared.choice, report) if prepared.choice.dropped else None
+            away = Rebuild(connection, prepared.choice, report) if prepared.choice.dropped else None
         else:
-            targets, rebuild = _described(connection, plan, schema), None
+            targets, away = _described(connection, plan, schema), None
             emptied = _emptied(connection, plan, targets) if clear else []
             _left_by_dead(connection, plan, targets, [])
             _clear(connection, emptied, report)
-        load = Load(connection, plan, targets, mode=mode, report=report, batch_rows=batch_rows, rebuild=rebuild)
+        load = Load(connection, plan, targets, mode=mode, report=report, batch_rows=batch_rows, rebuild=away)
         yield load
         load.complete()
     report.seconds = time.perf_counter() - begin
@@ -124,10 +123,14 @@ def make_ready(
     with report.phase("lock"):
         found = look_at(connection, plan, schema, drops, expected, clear=clear)
         targets, emptied = found.targets, found.emptied
-        locks.take(connection, locks_of(plan, found))
+        # Before locks are waited for, which would be in the way of a load that runs.
+        _left_by_dead(connection, plan, targets, emptied)
+        taken = locks_of(plan, found)
+        locks.take(connection, taken)
+        # Who held them may have changed something, or made it anew under other oids.
         choice = _chosen(connection, plan, targets, emptied, drops, expected)
-    if choice.dropped != found.choice.dropped:
-        raise ServerError("indexes and constraints were changed while their locks were waited for; run it again")
+        if not set(locks_of(plan, Prepared(targets, emptied, choice))) <= set(taken):
+            raise ServerError("indexes and constraints were changed while their locks were waited for; run it again")
     left = _left_by_dead(connection, plan, targets, emptied)
     _clear(connection, emptied, report)
     if left:
@@ -161,8 +164,8 @@ def _chosen(
     cleared = {table.relation for table in emptied}
     filled = [relation for relation in plan if not relation.seeded]
     growth: dict[int, Growth] = {}
-    with transaction(connection), plain_names(connection), refused("reading indexes and constraints"):
-        found = survey(connection, sorted({*(targets[each].oid for each in filled), *cleared}))
+    found = rebuild.look_at(connection, sorted({*(targets[each].oid for each in filled), *cleared}))
+    with refused("reading the catalog"):
         for each in filled:
             existing, new = catalog.estimated_rows(connection, targets[each]), (expected or {}).get(each.name)
             # A table that was never analyzed may have any number of rows.

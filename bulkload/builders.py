@@ -69,6 +69,7 @@ class Crew(Builders):
         self._done = 0
         self._submitted = 0
         self._running: dict[int, tuple[str, Connection]] = {}
+        self._stopped = False
         self._lock = threading.Lock()
 
     def submit(self, what: str, task: Task) -> None:
@@ -96,6 +97,7 @@ class Crew(Builders):
     def stop(self) -> None:
         """End what runs, and begin nothing more."""
         with self._lock:
+            self._stopped = True
             running = [connection for _, connection in self._running.values()]
         for connection in running:
             connection.cancel_safe()
@@ -106,6 +108,8 @@ class Crew(Builders):
             with refused("opening one more connection"):
                 connection = stack.enter_context(self._pool.connection())
             with self._lock:
+                if self._stopped:
+                    return
                 self._running[threading.get_ident()] = (what, connection)
             begin = time.perf_counter()
             try:

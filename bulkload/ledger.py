@@ -235,6 +235,25 @@ def outstanding(connection: Connection, relations: Collection[int] | None = None
         return cursor.execute(_SQL["outstanding"].text, parameters).fetchall()
 
 
+@attrs.frozen
+class AtWork:
+    """A load that runs, and one of the tables that it fills."""
+
+    load: int
+    client: str
+    started: dt.datetime
+    table_name: str
+
+
+def at_work(connection: Connection, relations: Collection[int]) -> list[AtWork]:
+    """The loads that run on some of these tables, given by their oids; as far as they can be seen."""
+    if not exists(connection):
+        return []
+    parameters = {"class": _CLASS, "relations": list(relations)}
+    with refused("reading the ledger"), connection.cursor(row_factory=class_row(AtWork)) as cursor:
+        return cursor.execute(_SQL["at_work"].text, parameters).fetchall()
+
+
 def loads(connection: Connection, count: int) -> list[LoadLine]:
     """The last loads, the newest first."""
     if not exists(connection):

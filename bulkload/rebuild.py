@@ -8,23 +8,30 @@ difference undoes the load.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterable
+import time
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
+import psycopg
 from psycopg import sql
 
 from bulkload.choice import Choice
-from bulkload.definitions import SQL, Index, Kind, Object, differences, facts
+from bulkload.definitions import SQL, Index, Kind, Object, Survey, differences, facts, survey
 from bulkload.errors import ServerError
 from bulkload.report import Report
-from bulkload.server import Connection, refused
+from bulkload.server import Connection, refused, transaction
 
 logger = logging.getLogger("bulkload")
 
 # Index builds of the largest tables of a full items database sort in memory with it; what a server was given for its
 # own maintenance is left alone where it is more.
 BUILD_MEMORY = "256MB"
+
+
+_LOOKS = 20
+_PAUSE = 0.1
+"""Seconds between two looks at a catalog that changes."""
 
 
 class Rebuilding(Protocol):
@@ -91,6 +98,23 @@ class Rebuild(Rebuilding):
             )
         seconds = self._report.phases["build indexes"] + self._report.phases["check foreign keys"]
         logger.info("restored: %s in %.2f s", counts(self._choice.dropped), seconds)
+
+
+def look_at(connection: Connection, relations: Sequence[int]) -> Survey:
+    """The indexes and constraints of tables that are not locked. Raises ServerError."""
+    for attempt in range(1, _LOOKS + 1):
+        try:
+            with transaction(connection), plain_names(connection):
+                return survey(connection, relations)
+        except psycopg.errors.InternalError_ as error:
+            # The server renders a definition from the catalog of this moment: somebody has dropped it since the query
+            # began ("cache lookup failed").
+            if attempt == _LOOKS:
+                raise ServerError.of(error, "reading indexes and constraints") from error
+            time.sleep(_PAUSE)
+        except psycopg.Error as error:
+            raise ServerError.of(error, "reading indexes and constraints") from error
+    raise AssertionError
 
 
 def drop(connection: Connection, objects: Iterable[Object]) -> None:

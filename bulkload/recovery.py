@@ -12,10 +12,10 @@ import attrs
 from bulkload import ledger, locks, statements
 from bulkload.builders import Alone, crew
 from bulkload.choice import Choice, Circumstances, Drop, Drops, choose
-from bulkload.definitions import Survey, family, survey
+from bulkload.definitions import Survey, family
 from bulkload.errors import RestoreError, SchemaError, ServerError
 from bulkload.ledger import Entry
-from bulkload.rebuild import drop, plain_names
+from bulkload.rebuild import drop, look_at, plain_names
 from bulkload.restore import Restoration, prepare_session
 from bulkload.server import Connection, conninfo_of, refused, transaction
 
@@ -66,8 +66,7 @@ def _parsed(connection: Connection, schema: str, name: str) -> tuple[str, str | 
 
 def list_objects(connection: Connection, relations: Sequence[int]) -> tuple[Survey, list[Entry]]:
     """What these tables have, and what of theirs is away."""
-    with transaction(connection), plain_names(connection), refused("reading indexes and constraints"):
-        found = survey(connection, relations)
+    found = look_at(connection, relations)
     return found, ledger.outstanding(connection, found.relations)
 
 
@@ -129,6 +128,11 @@ def held(connection: Connection, relations: Collection[int]) -> list[Entry]:
     """What loads that died left away of these tables. Raises ServerError where a load that lives holds one of them."""
     with refused("reading the catalog"):
         everything = family(connection, relations)
+    for each in ledger.at_work(connection, everything):
+        raise ServerError(
+            f"load {each.load} ({each.client}, since {each.started:%Y-%m-%d %H:%M}) fills {each.table_name}: "
+            "run this again when it has ended"
+        )
     entries = [entry for entry in ledger.outstanding(connection, everything) if entry.load_kind == "load"]
     for entry in entries:
         if entry.alive:
@@ -164,8 +168,7 @@ def take_over(connection: Connection, entries: Sequence[Entry]) -> None:
 
 
 def _chosen(connection: Connection, relations: Sequence[int], drops: Drops) -> Choice:
-    with plain_names(connection), refused("reading indexes and constraints"):
-        found = survey(connection, relations)
+    found = look_at(connection, relations)
     # Foreign keys lead to tables that were not named.
     others = {oid for each in found.foreign_keys for oid in (each.relation, each.referenced)}
     return choose(found, drops, Circumstances(filled={*found.relations, *others}, by_hand=True))

@@ -73,14 +73,14 @@ class Restoration:
         with plain_session(self._connection):
             there = {(each.schema, each.name): each for each in self._survey().indexes}
             weights = self._weights()
-        unlogged = {each.relation: (entry, each) for entry, each in self._tables if each.relation in wanted}
-        ready: list[tuple[Index, Index | None]] = []
-        for each in in_order((each for _, each in self._indexes if each.relation in wanted), weights):
-            place = self._waiting.setdefault(each.relation, []) if each.relation in unlogged else ready
-            place.append((each, there.get((each.schema, each.name))))
-        for entry, table in unlogged.values():
-            self._builders.submit(str(table), self._logging(entry, table))
-        self._build(ready)
+            unlogged = {each.relation: (entry, each) for entry, each in self._tables if each.relation in wanted}
+            ready: list[tuple[Index, Index | None]] = []
+            for each in in_order((each for _, each in self._indexes if each.relation in wanted), weights):
+                place = self._waiting.setdefault(each.relation, []) if each.relation in unlogged else ready
+                place.append((each, there.get((each.schema, each.name))))
+            for entry, table in unlogged.values():
+                self._builders.submit(str(table), self._logging(entry, table))
+            self._build(ready)
 
     def restore_indexes(self) -> None:
         """Tables are logged again, then have their indexes, of which some are made keys.

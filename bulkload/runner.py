@@ -13,7 +13,6 @@ from bulkload.atomic import start
 from bulkload.census import Columns, check
 from bulkload.choice import Drops
 from bulkload.chunks import DEFAULT_CHUNK, Mapper, Watch, unwatched
-from bulkload.errors import UsageError
 from bulkload.estimate import expected_rows
 from bulkload.exchange import Destination
 from bulkload.job import Input
@@ -29,7 +28,7 @@ from bulkload.report import Report
 from bulkload.server import Connection, conninfo_of, refused, transaction
 from bulkload.stream import adapt
 from bulkload.ultra import Levers
-from bulkload.workers import WorkerProcess, shared_out, started
+from bulkload.workers import WorkerProcess, needed, shared_out, started
 
 logger = logging.getLogger("bulkload")
 
@@ -62,9 +61,9 @@ def run(
     stay in this process. A job's functions and classes must be defined at the top level of a module; and since a
     process imports the program's main module anew, a script calls `run` under `if __name__ == "__main__":`.
 
-    In `Mode.ULTRA`, which needs `clear`, the worker processes write, too, each on a connection of its own, and indexes
-    are built side by side; `levers` are what else it may do. It is not atomic: see `bulkload.ultra`. `drops` says what
-    is taken away while rows come in, if the mode is not `Mode.STANDARD`.
+    In `Mode.ULTRA`, which needs `clear` and a connection in autocommit mode, the worker processes write, too, each on a
+    connection of its own, and indexes are built side by side; `levers` are what else it may do. It is not atomic: see
+    `bulkload.ultra`. `drops` says what is taken away while rows come in, if the mode is not `Mode.STANDARD`.
 
     In `Mode.STANDARD`, where a failure cannot undo what earlier chunks wrote, all sources are checked first, so that a
     reject too many or a file that is cut short is found before anything is written. Standard input is kept in a
@@ -72,8 +71,8 @@ def run(
 
     Raises what `bulkload.start` does, SourceError, and RecordError or RejectsError for rejects beyond the limit.
     """
-    if mode is Mode.ULTRA and not clear:
-        raise UsageError("Mode.ULTRA is for tables that are emptied: give clear=True")
+    if mode is Mode.ULTRA:
+        ultra.refuse(connection, clear=clear)
     report, plan = Report(), plan_of(inputs)
     rejects = rejects if rejects is not None else Rejects()
     with (
@@ -97,7 +96,9 @@ def run(
                 load, columns, load.find_id, rejects, report
             )
             with _told_what_is_in(load, report):
-                Passes(sources, mapper, report, chunk=chunk, watch=watch).run(load.flush, load.filled)
+                # Whatever comes next is for a load in which nobody else writes any more.
+                with needed(workers):
+                    Passes(sources, mapper, report, chunk=chunk, watch=watch).run(load.flush, load.filled)
                 load.complete()
             if finish is not None:
                 with report.phase("finish"), transaction(connection), refused("the statements that end the load"):

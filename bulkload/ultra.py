@@ -11,18 +11,19 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 
 import attrs
 import psycopg
+from psycopg.pq import TransactionStatus
 
 from bulkload import atomic, catalog, ledger
 from bulkload.atomic import Prepared
 from bulkload.builders import Builders, crew
-from bulkload.catalog import Stakes
+from bulkload.catalog import Stakes, TableName
 from bulkload.choice import Drops
-from bulkload.definitions import Logged, Object, differences, facts
+from bulkload.definitions import SQL, Logged, Object, differences, facts
 from bulkload.errors import BulkloadError, RestoreError, ServerError, UsageError, one_line
 from bulkload.ledger import Entry
 from bulkload.load import Load
@@ -77,6 +78,15 @@ def connections(found: Stakes, jobs: int) -> int:
     return min(free, jobs)
 
 
+def refuse(connection: Connection, *, clear: bool) -> None:
+    """Raises UsageError for what such a load cannot be."""
+    if not clear:
+        raise UsageError("Mode.ULTRA is for tables that are emptied: give clear=True")
+    if not connection.autocommit or connection.info.transaction_status != TransactionStatus.IDLE:
+        # Its other connections would wait without end for what this one does not commit.
+        raise UsageError("Mode.ULTRA commits as it goes: give a connection in autocommit mode, outside a transaction")
+
+
 @contextmanager
 def start(
     connection: Connection,
@@ -100,10 +110,11 @@ def start(
     begin = time.perf_counter()
     ledger.ensure(connection)
     claim = _claim(connection, plan, schema, drops, levers, expected, prepare, report)
-    if levers.async_commit:
-        commit_asynchronously(connection)
     try:
-        with crew(conninfo_of(connection), jobs, partial(prepare_session, jobs=jobs)) as builders:
+        if levers.async_commit:
+            commit_asynchronously(connection)
+        prepare_builder = partial(prepare_session, jobs=jobs)
+        with refused("a transaction of the load"), crew(conninfo_of(connection), jobs, prepare_builder) as builders:
             load = Load(
                 connection,
                 plan,
@@ -116,16 +127,13 @@ def start(
             yield load
             load.complete()
     except RestoreError:
-        ledger.end(connection, claim.load, "failed", {"rows": report.rows})
-        ledger.let_go(connection, claim.load)
+        with suppress(ServerError):
+            _end(connection, claim, "failed", {"rows": report.rows})
         raise
     except BaseException:
         _put_back(connection, claim, jobs)
         raise
-    # The first commit that waits for the disk; all others are safe with it.
-    commit_synchronously(connection)
-    ledger.end(connection, claim.load, "done", {"rows": report.rows})
-    ledger.let_go(connection, claim.load)
+    _end(connection, claim, "done", {"rows": report.rows})
     report.seconds = time.perf_counter() - begin
     logger.info("done: %d rows in %.2f s", report.rows, report.seconds)
 
@@ -150,23 +158,50 @@ def _claim(
     prepare: Callable[[Connection], object] | None,
     report: Report,
 ) -> _Claim:
-    with refused("COMMIT"), transaction(connection):
-        if prepare is not None:
-            prepare(connection)
-        prepared = atomic.make_ready(connection, plan, schema, drops, expected, report, clear=True)
-        choice = prepared.choice
-        tables = [Logged(table.relation, table.schema, table.name) for table in prepared.emptied if levers.unlogged]
-        objects: list[Object] = [*choice.foreign_keys, *tables, *choice.keys, *choice.indexes]
-        with report.phase("drop indexes"):
-            load = ledger.begin(connection, "load", Mode.ULTRA.value, report.cleared)
-            ledger.hold(connection, load, session=True)
-            ledger.record(connection, load, objects)
-            with plain_names(connection):
-                with refused("reading indexes and constraints"):
-                    before = facts(connection, choice.relations)
-                drop(connection, objects)
+    load: int | None = None
+    try:
+        with refused("COMMIT"), transaction(connection):
+            if prepare is not None:
+                prepare(connection)
+            prepared = atomic.make_ready(connection, plan, schema, drops, expected, report, clear=True)
+            choice = prepared.choice
+            with report.phase("drop indexes"):
+                load = ledger.begin(connection, "load", Mode.ULTRA.value, report.cleared)
+                ledger.hold(connection, load, session=True)
+                with plain_names(connection):
+                    with refused("reading indexes and constraints"):
+                        before = facts(connection, choice.relations)
+                    _take_away(connection, load, choice.foreign_keys)
+                    # Without the foreign keys, since these say which tables can be.
+                    tables = _can_be_unlogged(connection, prepared.emptied) if levers.unlogged else []
+                    _take_away(connection, load, [*tables, *choice.keys, *choice.indexes])
+    except BaseException:
+        # It is the session's, so that it outlasts the transaction.
+        if load is not None and not connection.closed:
+            with suppress(ServerError):
+                ledger.let_go(connection, load)
+        raise
+    objects: list[Object] = [*choice.foreign_keys, *tables, *choice.keys, *choice.indexes]
     logger.info("dropped until the rows are in, and written to the ledger: %s", counts(objects))
     return _Claim(load, prepared, objects, before)
+
+
+def _take_away(connection: Connection, load: int, objects: Sequence[Object]) -> None:
+    ledger.record(connection, load, objects)
+    drop(connection, objects)
+
+
+def _can_be_unlogged(connection: Connection, tables: Sequence[TableName]) -> list[Logged]:
+    with refused("asking which tables can be unlogged"):
+        parameters = {"relations": [table.relation for table in tables]}
+        found = {oid for (oid,) in connection.execute(SQL["can_be_unlogged"].text, parameters).fetchall()}
+    stay = [f"{table.schema}.{table.name}" for table in tables if table.relation not in found]
+    if stay:
+        logger.info(
+            "these stay logged: %s (unlogged before, partitioned, published, of another role, or referred to by a "
+            "foreign key that stays)", ", ".join(stay),
+        )  # fmt: skip
+    return [Logged(table.relation, table.schema, table.name) for table in tables if table.relation in found]
 
 
 class _Rebuild(Rebuilding):
@@ -205,14 +240,24 @@ def _put_back(connection: Connection, claim: _Claim, jobs: int) -> None:
     try:
         connection.rollback()
         entries = _away(connection, claim)
-        logger.warning("putting back what the load took away: %s", counts(claim.objects))
-        with crew(conninfo_of(connection), jobs, partial(prepare_session, jobs=jobs)) as builders:
-            Restoration(connection, entries, builders, concurrently=False).run()
-        commit_synchronously(connection)
-        ledger.end(connection, claim.load, "failed")
-        ledger.let_go(connection, claim.load)
+        if entries:
+            logger.warning("putting back what the load took away: %s", counts(claim.objects))
+            with crew(conninfo_of(connection), jobs, partial(prepare_session, jobs=jobs)) as builders:
+                Restoration(connection, entries, builders, concurrently=False).run()
     except (BulkloadError, psycopg.Error) as error:
         logger.warning(
             "indexes and constraints of load %d are not back: %s; the ledger has them: `python -m bulkload recover`",
             claim.load, one_line(str(error)),
         )  # fmt: skip
+    finally:
+        # Also where that was interrupted in turn, so that it is not taken for a load that runs.
+        if not connection.closed:
+            with suppress(ServerError):
+                _end(connection, claim, "failed")
+
+
+def _end(connection: Connection, claim: _Claim, state: str, progress: Mapping[str, object] | None = None) -> None:
+    # Its commit is the first that waits for the disk; all others are safe with it.
+    commit_synchronously(connection)
+    ledger.end(connection, claim.load, state, progress)
+    ledger.let_go(connection, claim.load)

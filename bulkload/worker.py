@@ -88,7 +88,10 @@ def _serve(pipe: Pipe, inputs: bytes) -> None:
     try:
         worker = Worker(pipe, pickle.loads(inputs), columns, destination)  # noqa: S301 - the leader's own
     except Exception as error:  # noqa: BLE001 - whatever the import of a module raises
-        pipe.send(Failed(-1, UsageError(f"the jobs cannot be had in a worker process: {_reason(error)}")))
+        known = isinstance(error, BulkloadError)
+        pipe.send(
+            Failed(-1, error if known else UsageError(f"the jobs cannot be had in a worker process: {_reason(error)}"))
+        )
         return
     pipe.send(Ready())
     while True:
@@ -210,9 +213,9 @@ class _Mapping:
         return [[column[place] for place in found.fresh] for column in found.values[1:]]
 
 
-def is_shared(entity: AnyEntity) -> bool:
+def is_shared(relation: AnyRelation) -> bool:
     """Whether rows of several chunks may refer to one row of it."""
-    return entity.conflict is not None and not isinstance(entity.conflict, Replace)
+    return isinstance(relation, Entity) and relation.conflict is not None and not isinstance(relation.conflict, Replace)
 
 
 class _Writer:
@@ -226,12 +229,19 @@ class _Writer:
             commit_asynchronously(self._connection)
 
     def write(self, rows: Sequence[Rows], encoded: WorkerRows) -> list[Rows]:
-        """Write what is new, but for shared rows, which the leader has written; returns what is left to it."""
+        """Write what is new, but for shared rows, which the leader has written; returns what is left to it.
+
+        A row that is to be replaced may wait in another worker, and what belongs to it is to be deleted before anything
+        new is written: such a chunk is left to the leader as a whole, who has it in its turn.
+        """
+        replaces = any(each.ids and isinstance(encoded.relation(each.relation).conflict, Replace) for each in rows)
+        if replaces:
+            return [each._replace(copied=b"") if is_shared(encoded.relation(each.relation)) else each for each in rows]
         left: list[Rows] = []
         with refused("writing the rows of a chunk"), transaction(self._connection):
             for each in rows:
                 relation, written = encoded.relation(each.relation), 0
-                if each.copied and not (isinstance(relation, Entity) and is_shared(relation)):
+                if each.copied and not is_shared(relation):
                     target = self._targets[each.relation]
                     written = self._copy.send(self._connection, target, encoded.encoder(relation), each.copied)
                 left.append(each._replace(copied=b"", written=written))

@@ -28,7 +28,8 @@ _PATIENCE = 5
 class WorkerProcess:
     """A worker process, and the leader's end of the pipe to it."""
 
-    def __init__(self, inputs: bytes) -> None:
+    def __init__(self, inputs: bytes, *, writing: bool = False) -> None:
+        self._writing = writing
         # Not fork: a process with threads and an open connection must not be copied.
         context = get_context("spawn")
         pipe, theirs = context.Pipe()
@@ -84,8 +85,9 @@ class WorkerProcess:
                 "`if __name__ == '__main__':`"
             )
         when = f"while it mapped {self.doing}" if self.doing else "as it started"
+        changed = "" if self._writing else "; nothing was changed"
         return BulkloadError(
-            f"a worker process died ({how}) {when}; nothing was changed. Where memory has run out, use fewer jobs; "
+            f"a worker process died ({how}) {when}{changed}. Where memory has run out, use fewer jobs; "
             "where a record ends the mapping, leave it out"
         )
 
@@ -111,15 +113,26 @@ def started(inputs: Sequence[Input], jobs: int, *, writing: bool = False) -> Gen
     processes: list[WorkerProcess] = []
     try:
         with _uninterrupted():
-            processes.extend(WorkerProcess(sent) for _ in range(jobs))
-        yield processes
+            processes.extend(WorkerProcess(sent, writing=writing) for _ in range(jobs))
+        with needed(processes):
+            yield processes
+    finally:
+        for each in processes:
+            each.end()
+
+
+@contextmanager
+def needed(processes: list[WorkerProcess]) -> Generator[None]:
+    """A block that needs the processes: when it ends they are gone, and the list is empty. It may be inside another."""
+    try:
+        yield
     except BaseException:
         for each in processes:
             each.process.terminate()
         raise
     finally:
-        for each in processes:
-            each.end()
+        while processes:
+            processes.pop().end()
 
 
 def shared_out(inputs: Sequence[Input], *, writing: bool) -> dict[int, Input]:

@@ -238,6 +238,17 @@ ALTER TABLE {table} REPLICA IDENTITY USING INDEX {index}
 -- Of an expression that is indexed.
 ALTER INDEX {index} ALTER COLUMN {column} SET STATISTICS {target}
 
+-- can_be_unlogged --
+-- Those of these tables that can be out of the log for a while: not what a logged table refers to, and nothing that
+-- would come back other than it was.
+SELECT c.oid::bigint AS relation
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid = ANY(%(relations)s::oid[]) AND c.relkind = 'r' AND c.relpersistence = 'p'
+  AND pg_has_role(c.relowner, 'USAGE')
+  AND NOT EXISTS (SELECT FROM pg_publication_tables p WHERE (p.schemaname, p.tablename) = (n.nspname, c.relname))
+  AND NOT EXISTS (SELECT FROM pg_constraint r
+                  WHERE r.contype = 'f' AND r.confrelid = c.oid AND r.conrelid <> c.oid)
+
 -- set_unlogged --
 -- Rows that come are not written to the log: a crash of the server empties the table.
 ALTER TABLE {table} SET UNLOGGED

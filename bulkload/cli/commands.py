@@ -131,6 +131,8 @@ def _any_item(_lookup: AnyLookup, _values: tuple[object, ...]) -> int:
 
 def import_files(options: Options) -> int:
     """Import the files."""
+    if options.ultra and not (options.yes or options.dry_run or sys.stdin.isatty()):
+        raise UsageError("--ultra asks for a yes, and there is no terminal to ask on; --yes answers it")
     inputs = _inputs(options)
     for each in inputs:
         if each.source.path != STANDARD_INPUT:
@@ -140,8 +142,6 @@ def import_files(options: Options) -> int:
     mode = Mode.ULTRA if options.ultra else Mode.OPTIMIZED if options.optimized else Mode.STANDARD
     if options.dry_run:
         return _preview(options, inputs, mode)
-    if options.ultra and not options.yes and not sys.stdin.isatty():
-        raise UsageError("--ultra asks for a yes, and there is no terminal to ask on; --yes answers it")
     with Rejects(options.rejects, most=options.max_rejects) as rejects, connection(options) as opened:
         if options.ultra and not options.yes:
             _confirm(options, stakes(opened))
@@ -222,7 +222,11 @@ def _confirm(options: Options, found: Stakes) -> None:
     """Raises UsageError where nobody says yes."""
     for line in _at_stake(options, found):
         output.tell(line)
-    if input("Type yes to go on: ").strip() != "yes":
+    try:
+        answer = input("Type yes to go on: ")
+    except EOFError:
+        answer = ""
+    if answer.strip() != "yes":
         raise UsageError("not confirmed; nothing was done")
 
 

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from bulkload import Input, Job, Mode, Rejects, Report, Source, gamedb, run
 
 MODES = pytest.mark.parametrize("mode", [Mode.STANDARD, Mode.OPTIMIZED], ids=lambda mode: mode.name.lower())
+# With `Mode.ULTRA`, which is for tables that are emptied first.
+ALL_MODES = pytest.mark.parametrize("mode", list(Mode), ids=lambda mode: mode.name.lower())
 CHUNKS = pytest.mark.parametrize("chunk", [1, 7, 100, 5000])
 SEEDS = pytest.mark.parametrize("seed", [1, 2, 3])
 
@@ -147,7 +149,7 @@ def test_the_content_is_that_of_the_files(database: Database, generated: Generat
     assert database.differences(paths) == []
 
 
-@MODES
+@ALL_MODES
 @SEEDS
 def test_clearing_leaves_nothing_of_what_was(database: Database, generated: Generated, mode: Mode, seed: int) -> None:
     """After an import with `clear` the content is that of the new files alone."""
@@ -428,7 +430,7 @@ def examples(number: int) -> settings:
     )
 
 
-@MODES
+@ALL_MODES
 @examples(25)
 @given(
     items=st.lists(records(), max_size=8), nanos=st.lists(records(), max_size=4), chunk=st.sampled_from([1, 2, 3, 5000])

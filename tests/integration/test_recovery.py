@@ -833,7 +833,6 @@ def test_a_load_goes_on_when_the_lock_is_let_go(
     assert small.execute("SELECT name FROM things").fetchall() == [("a",)]
 
 
-@pytest.mark.xfail(raises=ServerError, strict=True, reason="the second load takes the first one's rebuild for a change")
 def test_two_loads_in_crosswise_order_do_not_lock_each_other_out(small: Connection, database: str) -> None:
     """Locks are taken in one order, whatever the plans say: both loads end, one after the other."""
     small.execute("CREATE TABLE one (n int UNIQUE); CREATE TABLE two (n int UNIQUE)")
