@@ -304,6 +304,8 @@ def _culprits(connection: Connection, each: Index | ForeignKey, sqlstate: str) -
         condition = server_text(each.predicate) if each.predicate else sql.SQL("true")
         statement = SQL["duplicate_keys"].format(keys=columns, table=each.table, condition=condition)
         what = f"; keys of several rows ({', '.join(each.keys)}): "
+    elif isinstance(each, ForeignKey) and each.temporal:
+        return ""  # several rows together may cover a period: the server names the first one that is not covered
     elif sqlstate == psycopg.errors.ForeignKeyViolation.sqlstate and isinstance(each, ForeignKey):
         pairs = list(zip(each.keys, each.referenced_keys, strict=True))
         statement = SQL["orphans"].format(
@@ -324,4 +326,5 @@ def _culprits(connection: Connection, each: Index | ForeignKey, sqlstate: str) -
         rows = connection.execute(statement).fetchall()
     except psycopg.Error as error:
         return one_line(f"; the rows to blame could not be listed: {error}")
-    return what + ", ".join(f"{key} ({count} rows)" for key, count in rows)
+    # Other rules than those of equality, as of MATCH FULL, name none.
+    return what + ", ".join(f"{key} ({count} rows)" for key, count in rows) if rows else ""

@@ -22,10 +22,10 @@ FROM unnest(%(relations)s::oid[]) AS t(oid)
 LEFT JOIN LATERAL pg_partition_tree(t.oid) AS p ON true
 
 -- tables_named --
--- The tables of a schema, those of one name where it is given.
+-- The tables of a schema, of which the partitioned ones stand for their partitions; or the one of a name.
 SELECT c.oid::bigint AS relation
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = %(schema)s AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+WHERE n.nspname = %(schema)s AND c.relkind IN ('r', 'p') AND (NOT c.relispartition OR %(table)s::text IS NOT NULL)
   AND (%(table)s::text IS NULL OR c.relname = %(table)s)
 ORDER BY c.oid
 
