@@ -537,6 +537,30 @@ def test_the_next_load_puts_back_what_a_dead_one_left(
         assert ledger.outstanding(connection) == []
 
 
+def test_a_load_lives_as_long_as_one_of_its_connections(
+    items: ServerConnection, gamedb_database: str, files: gamedb.Files
+) -> None:
+    """Its workers may yet write: neither `recover` nor another load touches the tables until they have ended."""
+    before = catalog_of(items)
+    leader = items.info.backend_pid
+    found: list[object] = []
+
+    def cut_off() -> None:
+        terminate(gamedb_database, [leader])
+        with psycopg.connect(gamedb_database, autocommit=True) as other:
+            found.append(last_line(other).state)
+            found.append(len(recovery.recover(other).busy) == len(ledger.outstanding(other)) > 0)
+            with pytest.raises(ServerError, match=r"load 1 .* fills public"):
+                load(other, inputs(files), jobs=1)
+
+    with pytest.raises(ServerError):
+        load(items, inputs(files), watch=at(5, cut_off))
+    assert found == ["running", True]
+    put_right(gamedb_database)
+    with psycopg.connect(gamedb_database, autocommit=True) as connection:
+        assert catalog_of(connection) == before
+
+
 def test_rows_that_break_a_key(connection: ServerConnection, database: str, tmp_path: Path) -> None:
     """They stay, the keys to blame are listed, all else is back, and the ledger has the key until they are mended."""
     connection.execute(ultra_jobs.SCHEMA.encode())
