@@ -68,6 +68,14 @@ SELECT pg_try_advisory_xact_lock(%(class)s, %(load)s)
 -- The session goes on to other things.
 SELECT pg_advisory_unlock(%(class)s, %(load)s)
 
+-- hold_together --
+-- The sign of life of a load on several connections: it is alive as long as one of them is.
+SELECT pg_try_advisory_lock_shared(%(class)s, %(load)s)
+
+-- let_go_together --
+-- One of them goes on to other things.
+SELECT pg_advisory_unlock_shared(%(class)s, %(load)s)
+
 -- record_dropped --
 -- What is about to be taken away, in the same transaction.
 INSERT INTO bulkload.dropped (load, relation, kind, schema_name, table_name, name, definition)

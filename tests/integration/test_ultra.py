@@ -140,15 +140,15 @@ def settled(conninfo: str, leader: int = 0) -> None:
     """Wait until no session of a load is left but the leader's, and nothing is locked."""
     with psycopg.connect(conninfo, autocommit=True) as watching:
         until = time.monotonic() + PATIENCE
-        while time.monotonic() < until:
+        while True:
             found = [
                 *watching.execute(OTHER_SESSIONS.encode(), {"leader": leader}).fetchall(),
                 *watching.execute(LOCKS.encode()).fetchall(),
             ]
             if not found:
                 return
+            assert time.monotonic() < until, found
             time.sleep(0.05)
-        raise AssertionError(found)
 
 
 def put_right(conninfo: str) -> None:
@@ -535,6 +535,30 @@ def test_the_next_load_puts_back_what_a_dead_one_left(
         assert differences(connection, files) == []
         assert catalog_of(connection) == before
         assert ledger.outstanding(connection) == []
+
+
+def test_a_load_lives_as_long_as_one_of_its_connections(
+    items: ServerConnection, gamedb_database: str, files: gamedb.Files
+) -> None:
+    """Its workers may yet write: neither `recover` nor another load touches the tables until they have ended."""
+    before = catalog_of(items)
+    leader = items.info.backend_pid
+    found: list[object] = []
+
+    def cut_off() -> None:
+        terminate(gamedb_database, [leader])
+        with psycopg.connect(gamedb_database, autocommit=True) as other:
+            found.append(last_line(other).state)
+            found.append(len(recovery.recover(other).busy) == len(ledger.outstanding(other)) > 0)
+            with pytest.raises(ServerError, match=r"load 1 .* fills public"):
+                load(other, inputs(files), jobs=1)
+
+    with pytest.raises(ServerError):
+        load(items, inputs(files), watch=at(5, cut_off))
+    assert found == ["running", True]
+    put_right(gamedb_database)
+    with psycopg.connect(gamedb_database, autocommit=True) as connection:
+        assert catalog_of(connection) == before
 
 
 def test_rows_that_break_a_key(connection: ServerConnection, database: str, tmp_path: Path) -> None:
