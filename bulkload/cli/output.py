@@ -112,7 +112,8 @@ def show_objects(found: Survey, away: Sequence[Entry]) -> None:
     table = Table("table", "what", "definition", header_style="bold")
     for each in found.indexes:
         kind = each.kind.value + ("" if each.valid else ", invalid")
-        table.add_row(f"{each.schema}.{each.table_name}", kind, each.constraint_definition or each.definition)
+        definition = f"{each.name}: {each.constraint_definition}" if each.constraint_name else each.definition
+        table.add_row(f"{each.schema}.{each.table_name}", kind, definition)
     for key in found.foreign_keys:
         kind = key.kind.value + ("" if key.valid else ", not valid")
         table.add_row(f"{key.schema}.{key.table_name}", kind, f"{key.name}: {key.definition}")
@@ -159,7 +160,9 @@ def show_loads(lines: Sequence[LoadLine]) -> None:
 
 
 def _console() -> Console:
-    return Console() if sys.stdout.isatty() else Console(width=_PLAIN_WIDTH)
+    # Names and definitions may look like markup: `[a-z]`.
+    width = None if sys.stdout.isatty() else _PLAIN_WIDTH
+    return Console(width=width, markup=False, emoji=False)
 
 
 def _sources(report: Report) -> Table:
