@@ -28,6 +28,8 @@ class Destination:
     conninfo: str = attrs.field(repr=False)
     targets: Mapping[str, Target]
     async_commit: bool
+    load: int | None
+    """The line of the load in the ledger: it lives as long as one of its connections does."""
 
 
 class Ready(NamedTuple):

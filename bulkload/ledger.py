@@ -207,6 +207,23 @@ def let_go(connection: Connection, load: int) -> None:
         connection.execute(_SQL["let_go"].text, {"class": _CLASS, "load": Int4(load)})
 
 
+def hold_together(connection: Connection, load: int) -> None:
+    """Give the sign of life of a load on several connections, for the session; the load lives until the last one ends.
+
+    Raises ServerError where the load was taken for dead, and somebody puts back what it took away.
+    """
+    with refused("taking the advisory lock of a load"):
+        row = connection.execute(_SQL["hold_together"].text, {"class": _CLASS, "load": Int4(load)}).fetchone()
+    if row is None or row[0] is not True:
+        raise ServerError(f"load {load} was taken for dead, and what it took away is being put back")
+
+
+def let_go_together(connection: Connection, load: int) -> None:
+    """End the sign of life that `hold_together` gave."""
+    with refused("releasing the advisory lock of a load"):
+        connection.execute(_SQL["let_go_together"].text, {"class": _CLASS, "load": Int4(load)})
+
+
 def record(connection: Connection, load: int, objects: Iterable[Object]) -> None:
     """Write down what is about to be taken away; to be called in the transaction that does it."""
     lines = [

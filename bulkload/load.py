@@ -60,6 +60,8 @@ class Load(Buffers):
         self.connection = connection
         self._rebuild = rebuild
         self.targets = targets
+        self.line: int | None = None
+        """Its line in the ledger, where it has one from the beginning."""
         self.mode = mode
         self.report = report
         self._writer: Writer[Any] = InsertWriter() if mode is Mode.STANDARD else CopyWriter()

@@ -171,7 +171,7 @@ def _leader(
     destination = None
     if writing:
         targets = {relation.name: target for relation, target in load.targets.items()}
-        destination = Destination(conninfo_of(load.connection), targets, levers.async_commit)
+        destination = Destination(conninfo_of(load.connection), targets, levers.async_commit, load.line)
     return Leader(load, columns, rejects, report, shared, workers, destination)
 
 

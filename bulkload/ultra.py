@@ -124,6 +124,7 @@ def start(
                 batch_rows=None,
                 rebuild=_Rebuild(connection, claim, report, builders),
             )
+            load.line = claim.load
             yield load
             load.complete()
     except RestoreError:
@@ -167,7 +168,7 @@ def _claim(
             choice = prepared.choice
             with report.phase("drop indexes"):
                 load = ledger.begin(connection, "load", Mode.ULTRA.value, report.cleared)
-                ledger.hold(connection, load, session=True)
+                ledger.hold_together(connection, load)
                 with plain_names(connection):
                     with refused("reading indexes and constraints"):
                         before = facts(connection, choice.relations)
@@ -179,7 +180,7 @@ def _claim(
         # It is the session's, so that it outlasts the transaction.
         if load is not None and not connection.closed:
             with suppress(ServerError):
-                ledger.let_go(connection, load)
+                ledger.let_go_together(connection, load)
         raise
     objects: list[Object] = [*choice.foreign_keys, *tables, *choice.keys, *choice.indexes]
     logger.info("dropped until the rows are in, and written to the ledger: %s", counts(objects))
@@ -260,4 +261,4 @@ def _end(connection: Connection, claim: _Claim, state: str, progress: Mapping[st
     # Its commit is the first that waits for the disk; all others are safe with it.
     commit_synchronously(connection)
     ledger.end(connection, claim.load, state, progress)
-    ledger.let_go(connection, claim.load)
+    ledger.let_go_together(connection, claim.load)

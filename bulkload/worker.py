@@ -20,6 +20,7 @@ from typing import Any, TypeVar, cast
 
 import attrs
 
+from bulkload import ledger
 from bulkload.chunks import Chunk, Mapper
 from bulkload.columns import Column
 from bulkload.encode import Encoder
@@ -225,6 +226,8 @@ class _Writer:
         self._targets = destination.targets
         self._connection = connect(destination.conninfo)
         self._copy = CopyWriter()
+        if destination.load is not None:
+            ledger.hold_together(self._connection, destination.load)
         if destination.async_commit:
             commit_asynchronously(self._connection)
 

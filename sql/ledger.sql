@@ -68,6 +68,14 @@ SELECT pg_try_advisory_xact_lock(%(class)s, %(load)s)
 -- The session goes on to other things.
 SELECT pg_advisory_unlock(%(class)s, %(load)s)
 
+-- hold_together --
+-- The sign of life of a load on several connections: it is alive as long as one of them is.
+SELECT pg_try_advisory_lock_shared(%(class)s, %(load)s)
+
+-- let_go_together --
+-- One of them goes on to other things.
+SELECT pg_advisory_unlock_shared(%(class)s, %(load)s)
+
 -- record_dropped --
 -- What is about to be taken away, in the same transaction.
 INSERT INTO bulkload.dropped (load, relation, kind, schema_name, table_name, name, definition)
@@ -101,12 +109,13 @@ WHERE %(relations)s::oid[] IS NULL OR t.oid = ANY(%(relations)s::oid[])
 ORDER BY d.id
 
 -- at_work --
--- The loads that run on some of these tables, whatever they took away.
+-- The loads that run on some of these tables and are no transaction, whatever they took away. The locks of the others
+-- keep out whom they must; batches of INSERT keep out nobody.
 SELECT l.id AS load, l.client AS client, l.started AS started, n.nspname || '.' || c.relname AS table_name
 FROM bulkload.loads l
 JOIN pg_class c ON c.oid = ANY(%(relations)s::oid[])
 JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE l.kind = 'load' AND l.state = 'running' AND n.nspname || '.' || c.relname = ANY(l.tables)
+WHERE l.kind = 'load' AND l.mode = 'ultra' AND l.state = 'running' AND n.nspname || '.' || c.relname = ANY(l.tables)
   AND EXISTS (SELECT FROM pg_locks k
               WHERE k.locktype = 'advisory' AND k.classid = %(class)s::int::oid AND k.objid = l.id::oid
                 AND k.objsubid = 2 AND k.granted
