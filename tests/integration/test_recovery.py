@@ -713,11 +713,11 @@ def test_what_a_living_load_holds_is_left_alone(small: Connection, database: str
             assert sorted(entry.name for entry in found.busy) == there
         for mode in (Mode.OPTIMIZED, Mode.STANDARD):
             with pytest.raises(
-                ServerError, match=rf"load {load} \(.*, process \d+, since .*\) fills public\.things"
+                ServerError, match=rf"load {load} \(.*, process \d+, since .*\) holds public\.things"
             ):
                 with start(small, PLAN, clear=True, mode=mode):
                     pass
-        with pytest.raises(ServerError, match=r"fills public\.days: run this again"):
+        with pytest.raises(ServerError, match=r"holds public\.things"):
             held(small, corpus.tables(small))
         assert [line.state for line in ledger.loads(small, 1)] == ["running"]
         assert away(small) == there
