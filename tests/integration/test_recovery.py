@@ -712,9 +712,7 @@ def test_what_a_living_load_holds_is_left_alone(small: Connection, database: str
             assert found.restored == []
             assert sorted(entry.name for entry in found.busy) == there
         for mode in (Mode.OPTIMIZED, Mode.STANDARD):
-            with pytest.raises(
-                ServerError, match=rf"load {load} \(.*, process \d+, since .*\) holds public\.things"
-            ):
+            with pytest.raises(ServerError, match=rf"load {load} \(.*, process \d+, since .*\) holds public\.things"):
                 with start(small, PLAN, clear=True, mode=mode):
                     pass
         with pytest.raises(ServerError, match=r"holds public\.things"):
