@@ -14,7 +14,7 @@ from bulkload import catalog, locks, recovery, statements
 from bulkload.catalog import TableName, Target
 from bulkload.choice import Choice, Circumstances, Drops, Growth, choose
 from bulkload.definitions import survey
-from bulkload.errors import ServerError, UsageError
+from bulkload.errors import RestoreError, ServerError, UsageError
 from bulkload.ledger import Entry
 from bulkload.load import BATCH_ROWS, Load
 from bulkload.mode import Mode
@@ -110,7 +110,11 @@ def make_ready(
     left = _left_by_dead(connection, plan, targets, emptied)
     _clear(connection, emptied, report)
     if left:
-        recovery.take_over(connection, left)
+        try:
+            recovery.take_over(connection, left)
+        except RestoreError as error:
+            # That would say that the data is in.
+            raise ServerError(f"nothing was changed: {error}") from error
         cleared = {table.relation for table in emptied}
         choice = choose_drops(connection, plan, targets, drops, cleared=cleared, expected=expected)
     return Prepared(targets, emptied, choice)
