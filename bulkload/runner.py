@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from bulkload import catalog, ultra
 from bulkload.atomic import start
@@ -104,7 +104,7 @@ def run(
             )
             with _told_what_is_in(load, report):
                 # Whatever comes next is for a load in which nobody else writes any more.
-                with needed(workers):
+                with needed(workers) if mode is Mode.ULTRA else nullcontext():
                     Passes(sources, mapper, report, chunk=chunk, watch=watch).run(load.flush)
                 load.complete()
             if finish is not None:
