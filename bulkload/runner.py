@@ -97,7 +97,7 @@ def run(
             )
             with _told_what_is_in(load, report):
                 # Whatever comes next is for a load in which nobody else writes any more.
-                with needed(workers):
+                with needed(workers) if mode is Mode.ULTRA else nullcontext():
                     Passes(sources, mapper, report, chunk=chunk, watch=watch).run(load.flush, load.filled)
                 load.complete()
             if finish is not None:

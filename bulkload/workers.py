@@ -131,6 +131,9 @@ def needed(processes: list[WorkerProcess]) -> Generator[None]:
             each.process.terminate()
         raise
     finally:
+        # All of them first, so that they end side by side.
+        for each in processes:
+            each.pipe.close()
         while processes:
             processes.pop().end()
 
