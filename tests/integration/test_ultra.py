@@ -387,7 +387,9 @@ def test_only_what_comes_back_as_it_was_is_unlogged(
         connection, both, mode=Mode.ULTRA, clear=True, chunk=10, jobs=2, drops=drops, levers=UNLOGGED, watch=look
     )  # fmt: skip
     assert seen
-    assert seen == [unlogged] * len(seen)
+    # A table is logged again as soon as its rows are in.
+    assert seen[0] == unlogged
+    assert all(set(each) <= set(unlogged) for each in seen)
     assert catalog_of(connection) == before
     assert len(connection.execute(PAGES.encode()).fetchall()) == 60
     assert connection.execute("SELECT count(*) FROM visits").fetchall() == [(100,)]
