@@ -168,7 +168,8 @@ def snapshot(conninfo: str) -> dict[str, object]:
     }
     with psycopg.connect(conninfo) as connection:
         for schema, table, kind in objects:
-            if kind == "r":
+            # The ledger says of the command that it has failed.
+            if kind == "r" and (schema, table) != ("bulkload", "loads"):
                 query = sql.SQL("SELECT count(*), md5(string_agg(t::text, E'\\n' ORDER BY t::text)) FROM {} t")
                 found = connection.execute(query.format(sql.Identifier(schema, table))).fetchone()
                 taken[f"{schema}.{table}"] = found
