@@ -693,7 +693,7 @@ if __name__ == "__main__":
 """
 
 ENDS = ("leader killed", "worker killed", "interrupted", "leader cut off", "worker cut off", "all cut off")
-MOMENTS = int(os.environ.get("BULKLOAD_MOMENTS", "6"))
+MOMENTS = int(os.environ.get("BULKLOAD_MOMENTS", "3"))
 
 
 def end(way: str, process: subprocess.Popen[str], conninfo: str) -> None:
