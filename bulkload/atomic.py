@@ -169,7 +169,9 @@ def _chosen(
         for each in filled:
             existing, new = catalog.estimated_rows(connection, targets[each]), (expected or {}).get(each.name)
             # A table that was never analyzed may have any number of rows.
-            growth[targets[each].oid] = Growth(existing, None if existing < 0 and not cleared else new)
+            growth[targets[each].oid] = Growth(
+                existing, None if existing < 0 and targets[each].oid not in cleared else new
+            )
     rules = {targets[each].oid: frozenset(each.key) for each in filled if each.key}
     return choose(found, drops, Circumstances(found.relations, cleared, rules, growth))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from enum import Enum
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 import attrs
 import msgspec
@@ -21,8 +21,6 @@ from bulkload import statements
 from bulkload.server import Connection
 
 SQL = statements.load("rebuild")
-
-T = TypeVar("T")
 
 
 class Kind(Enum):
@@ -56,7 +54,6 @@ class Index:
     deferred: bool
     method: str
     is_unique: bool
-    is_immediate: bool
     valid: bool
     clustered: bool
     replica_identity: bool
@@ -70,10 +67,8 @@ class Index:
     statistics: list[str]
     keys: list[str]
     predicate: str | None
-    has_expressions: bool
     parent_schema: str
     parent_name: str
-    size: int
     owned: bool
     default_identity: bool
     published: bool
@@ -158,7 +153,7 @@ class Index:
         return self.definition == other.definition and self.method == other.method
 
     def __str__(self) -> str:
-        return f"{self.kind.value if self.kind is not Kind.CONSTRAINT else 'constraint'} {self.schema}.{self.name}"
+        return f"{self.kind.value} {self.schema}.{self.name}"
 
 
 @attrs.frozen

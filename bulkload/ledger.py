@@ -187,12 +187,6 @@ def end(connection: Connection, load: int, state: str, progress: Mapping[str, ob
         connection.execute(_SQL["end_load"].text, parameters)
 
 
-def note(connection: Connection, load: int, progress: Mapping[str, object]) -> None:
-    """How far a load is."""
-    with refused(_WRITING):
-        connection.execute(_SQL["note_progress"].text, {"load": load, "progress": json.dumps(progress)})
-
-
 def hold(connection: Connection, load: int, *, session: bool) -> bool:
     """Give the sign of life of a load, for the session or the transaction; False where somebody else gives it."""
     block = "hold" if session else "hold_in_transaction"

@@ -34,7 +34,8 @@ class Preview:
     choice: Choice
     """What is taken away, and what stays for which reason."""
     statements: Sequence[str]
-    """In their order; those that ask the catalog, and the repetitions of a chunk, left out."""
+    """What is done to the tables, in its order: a chunk once, and without what is asked of the catalog or written to
+    the ledger, and without the tables that `Levers.unlogged` makes UNLOGGED."""
     findings: Sequence[str]
     """What may be in the way."""
 
@@ -57,7 +58,7 @@ def preview(
     drops: Drops,
     prepare: Callable[[Connection], object] | None,
 ) -> Preview:
-    """What `run` would do with the same arguments. Changes nothing, and waits for no lock.
+    """What `run` would do with the same arguments. Changes nothing, and keeps nobody from the tables.
 
     Raises what that would raise before it reads its sources.
     """

@@ -102,19 +102,18 @@ class Rebuild(Rebuilding):
 
 def look_at(connection: Connection, relations: Sequence[int]) -> Survey:
     """The indexes and constraints of tables that are not locked. Raises ServerError."""
-    for attempt in range(1, _LOOKS + 1):
+    attempt = 1
+    while True:
         try:
             with transaction(connection), plain_names(connection):
                 return survey(connection, relations)
-        except psycopg.errors.InternalError_ as error:
-            # The server renders a definition from the catalog of this moment: somebody has dropped it since the query
-            # began ("cache lookup failed").
-            if attempt == _LOOKS:
-                raise ServerError.of(error, "reading indexes and constraints") from error
-            time.sleep(_PAUSE)
         except psycopg.Error as error:
-            raise ServerError.of(error, "reading indexes and constraints") from error
-    raise AssertionError
+            # The server renders a definition from the catalog of this moment: where somebody has dropped it since the
+            # query began, that is an internal error ("cache lookup failed").
+            if not isinstance(error, psycopg.errors.InternalError_) or attempt == _LOOKS:
+                raise ServerError.of(error, "reading indexes and constraints") from error
+            attempt += 1
+            time.sleep(_PAUSE)
 
 
 def drop(connection: Connection, objects: Iterable[Object]) -> None:

@@ -82,9 +82,12 @@ def drop_by_hand(connection: Connection, relations: Sequence[int], *, foreign_ke
     )  # fmt: skip
     with transaction(connection):
         choice = _chosen(connection, relations, drops)
-        locks.take(connection, locks.of_objects(choice.dropped))
+        taken = locks.of_objects(choice.dropped)
+        locks.take(connection, taken)
         # What was there before the locks may have changed while they were waited for.
         choice = _chosen(connection, relations, drops)
+        if not set(locks.of_objects(choice.dropped)) <= set(taken):
+            raise ServerError("indexes and constraints were changed while their locks were waited for; run it again")
         if choice.dropped:
             tables = {f"{each.schema}.{each.table_name}" for each in choice.dropped}
             load = ledger.begin(connection, "drop", "by hand", tables)

@@ -244,10 +244,10 @@ class Restoration:
 
 @contextmanager
 def plain_session(connection: Connection) -> Generator[None]:
-    """As `plain_names`, for a connection of this package's own that is in no transaction."""
+    """As `plain_names`, for a connection that may be in no transaction; nothing else of the session is changed."""
     with refused("reading settings"):
         path, tablespace = connection.execute(SQL["read_settings"].text).fetchone() or ("", "")
-    prepare_session(connection)
+        connection.execute(SQL["session_settings"].text, {"path": "pg_catalog", "tablespace": ""})
     try:
         yield
     finally:

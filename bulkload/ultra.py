@@ -18,7 +18,7 @@ import attrs
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from bulkload import atomic, catalog, ledger
+from bulkload import atomic, catalog, ledger, statements
 from bulkload.atomic import Prepared
 from bulkload.builders import Builders, crew
 from bulkload.catalog import Stakes, TableName
@@ -36,6 +36,7 @@ from bulkload.server import (
     Connection,
     commit_asynchronously,
     commit_synchronously,
+    connect,
     conninfo_of,
     refused,
     transaction,
@@ -44,10 +45,17 @@ from bulkload.stream import adapt
 
 logger = logging.getLogger("bulkload")
 
+_SESSION = statements.load("session")
+
 _MOST_CONNECTIONS = 60
-"""Of one load: twenty as a rule, and forty more where the server has them free."""
+"""Of one load, however many are free."""
 _SPARED = 3
 """Connections that are left to others, whatever is free."""
+
+_PATIENCE = 10.0
+"""Seconds that a session is given to end."""
+_PAUSE = 0.05
+"""Seconds between two looks at it."""
 
 
 @attrs.frozen
@@ -67,15 +75,16 @@ class Levers:
 def connections(found: Stakes, jobs: int) -> int:
     """How many processes may write: what was asked for, as far as the server has connections free.
 
-    Each writes on a connection; later as many build indexes, and one more asks how far they are. Raises ServerError
-    where there is none.
+    Each has two: one that it writes on, and one that builds an index while others still write; one more asks how far
+    these are. Raises ServerError where there is none.
     """
     free = min(found.free_connections - _SPARED, _MOST_CONNECTIONS)
     if free < 1:
         raise ServerError("the server has no connections free for a load on several; raise max_connections, or wait")
-    if free < jobs:
-        logger.warning("%d of %d jobs: the server has no more connections free", free, jobs)
-    return min(free, jobs)
+    most = max((free - 1) // 2, 1)
+    if most < jobs:
+        logger.warning("%d of %d jobs: the server has no more connections free", most, jobs)
+    return min(most, jobs)
 
 
 def refuse(connection: Connection, *, clear: bool) -> None:
@@ -109,7 +118,7 @@ def start(
     adapt(connection)
     begin = time.perf_counter()
     ledger.ensure(connection)
-    claim = _claim(connection, plan, schema, drops, levers, expected, prepare, report)
+    claim = _claim(connection, plan, schema, drops, levers, expected, prepare, report, jobs)
     try:
         if levers.async_commit:
             commit_asynchronously(connection)
@@ -129,12 +138,12 @@ def start(
             load.complete()
     except RestoreError:
         with suppress(ServerError):
-            _end(connection, claim, "failed", {"rows": report.rows})
+            _end(connection, claim.load, "failed", {"rows": report.rows})
         raise
     except BaseException:
-        _put_back(connection, claim, jobs)
+        _put_back(connection, claim.load, jobs)
         raise
-    _end(connection, claim, "done", {"rows": report.rows})
+    _end(connection, claim.load, "done", {"rows": report.rows})
     report.seconds = time.perf_counter() - begin
     logger.info("done: %d rows in %.2f s", report.rows, report.seconds)
 
@@ -158,6 +167,7 @@ def _claim(
     expected: Mapping[str, float] | None,
     prepare: Callable[[Connection], object] | None,
     report: Report,
+    jobs: int,
 ) -> _Claim:
     load: int | None = None
     try:
@@ -177,10 +187,9 @@ def _claim(
                     tables = _can_be_unlogged(connection, prepared.emptied) if levers.unlogged else []
                     _take_away(connection, load, [*tables, *choice.keys, *choice.indexes])
     except BaseException:
-        # It is the session's, so that it outlasts the transaction.
-        if load is not None and not connection.closed:
-            with suppress(ServerError):
-                ledger.let_go_together(connection, load)
+        # It may have been committed all the same: an interrupt can come before the client is told.
+        if load is not None:
+            _put_back(connection, load, jobs)
         raise
     objects: list[Object] = [*choice.foreign_keys, *tables, *choice.keys, *choice.indexes]
     logger.info("dropped until the rows are in, and written to the ledger: %s", counts(objects))
@@ -212,7 +221,7 @@ class _Rebuild(Rebuilding):
         self._connection = connection
         self._claim = claim
         self._report = report
-        self._restoration = Restoration(connection, _away(connection, claim), builders, concurrently=False)
+        self._restoration = Restoration(connection, _away(connection, claim.load), builders, concurrently=False)
 
     def begin(self, relations: Iterable[int]) -> None:
         self._restoration.begin(relations)
@@ -232,33 +241,54 @@ class _Rebuild(Rebuilding):
         logger.info("restored: %s in %.2f s", counts(self._claim.objects), seconds)
 
 
-def _away(connection: Connection, claim: _Claim) -> list[Entry]:
-    return [entry for entry in ledger.outstanding(connection) if entry.load == claim.load]
+def _away(connection: Connection, load: int) -> list[Entry]:
+    return [entry for entry in ledger.outstanding(connection) if entry.load == load]
 
 
-def _put_back(connection: Connection, claim: _Claim, jobs: int) -> None:
+def _put_back(connection: Connection, load: int, jobs: int) -> None:
     """The load has failed: its tables get back what they had. What cannot be done now is left to recover."""
     try:
-        connection.rollback()
-        entries = _away(connection, claim)
-        if entries:
-            logger.warning("putting back what the load took away: %s", counts(claim.objects))
-            with crew(conninfo_of(connection), jobs, partial(prepare_session, jobs=jobs)) as builders:
-                Restoration(connection, entries, builders, concurrently=False).run()
+        with _usable(connection, load) as opened:
+            try:
+                entries = _away(opened, load)
+                if entries:
+                    what = counts(entry.object for entry in entries)
+                    logger.warning("putting back what the load took away: %s", what)
+                    with crew(conninfo_of(opened), jobs, partial(prepare_session, jobs=jobs)) as builders:
+                        Restoration(opened, entries, builders, concurrently=False).run()
+            finally:
+                # Also where that was interrupted in turn, so that it is not taken for a load that runs.
+                with suppress(ServerError):
+                    _end(opened, load, "failed")
     except (BulkloadError, psycopg.Error) as error:
         logger.warning(
             "indexes and constraints of load %d are not back: %s; the ledger has them: `python -m bulkload recover`",
-            claim.load, one_line(str(error)),
+            load, one_line(str(error)),
         )  # fmt: skip
-    finally:
-        # Also where that was interrupted in turn, so that it is not taken for a load that runs.
-        if not connection.closed:
-            with suppress(ServerError):
-                _end(connection, claim, "failed")
 
 
-def _end(connection: Connection, claim: _Claim, state: str, progress: Mapping[str, object] | None = None) -> None:
+@contextmanager
+def _usable(connection: Connection, load: int) -> Generator[Connection]:
+    """The connection; or another one, where it was interrupted amid a statement and takes no more of them."""
+    with suppress(psycopg.Error):
+        connection.rollback()
+    if connection.info.transaction_status == TransactionStatus.IDLE:
+        yield connection
+        return
+    conninfo, pid = conninfo_of(connection), connection.info.backend_pid
+    connection.close()
+    with connect(conninfo) as opened:
+        # What it was about to commit is there or is not when its session has ended.
+        until = time.monotonic() + _PATIENCE
+        with refused("waiting for a session to end"):
+            while opened.execute(_SESSION["session_runs"].text, {"pid": pid}).fetchone() and time.monotonic() < until:
+                time.sleep(_PAUSE)
+        ledger.hold_together(opened, load)
+        yield opened
+
+
+def _end(connection: Connection, load: int, state: str, progress: Mapping[str, object] | None = None) -> None:
     # Its commit is the first that waits for the disk; all others are safe with it.
     commit_synchronously(connection)
-    ledger.end(connection, claim.load, state, progress)
-    ledger.let_go_together(connection, claim.load)
+    ledger.end(connection, load, state, progress)
+    ledger.let_go_together(connection, load)

@@ -2,7 +2,7 @@
 -- about, so that any machine can put things right.
 
 -- ledger_exists --
--- Whether the ledger is there, and whether this role may write it.
+-- Whether the ledger is there.
 SELECT to_regclass('bulkload.dropped') IS NOT NULL
 
 -- one_at_a_time --
@@ -51,10 +51,6 @@ RETURNING id
 -- How it ended; a line that says so already stays.
 UPDATE bulkload.loads SET state = %(state)s, ended = clock_timestamp(), progress = progress || %(progress)s::jsonb
 WHERE id = %(load)s AND state = 'running'
-
--- note_progress --
--- How far it is.
-UPDATE bulkload.loads SET progress = progress || %(progress)s::jsonb WHERE id = %(load)s
 
 -- hold --
 -- The sign of life, as long as the session lasts.

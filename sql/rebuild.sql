@@ -32,8 +32,8 @@ ORDER BY c.oid
 -- indexes --
 -- Every index of these tables, alone or that of a key or an exclusion constraint, with all that its definition does
 -- not say. What depends on it (dependents) is told but for foreign keys, which are given by their oids, those of
--- partitions by the one that was declared. Its size is as it was last counted: pg_relation_size would wait for whoever
--- is dropping it. One that is gone by the time that its definition is asked for has none, and is left out.
+-- partitions by the one that was declared. One that is gone by the time that its definition is asked for has none, and
+-- is left out.
 SELECT CASE WHEN r.contype IN ('p', 'u') AND a.amname = 'btree' THEN 'key'
             WHEN r.oid IS NOT NULL THEN 'constraint'
             ELSE 'index' END AS kind,
@@ -50,7 +50,6 @@ SELECT CASE WHEN r.contype IN ('p', 'u') AND a.amname = 'btree' THEN 'key'
        coalesce(r.condeferred, false) AS deferred,
        a.amname::text AS method,
        i.indisunique AS is_unique,
-       i.indimmediate AS is_immediate,
        i.indisvalid AS valid,
        i.indisclustered AS clustered,
        i.indisreplident AS replica_identity,
@@ -66,10 +65,8 @@ SELECT CASE WHEN r.contype IN ('p', 'u') AND a.amname = 'btree' THEN 'key'
        ARRAY(SELECT pg_get_indexdef(i.indexrelid, k, false)
              FROM generate_series(1, i.indnkeyatts) AS k) AS keys,
        pg_get_expr(i.indpred, i.indrelid) AS predicate,
-       i.indexprs IS NOT NULL AS has_expressions,
        coalesce(pn.nspname::text, '') AS parent_schema,
        coalesce(parent.relname::text, '') AS parent_name,
-       c.relpages::bigint * current_setting('block_size')::int AS size,
        pg_has_role(t.relowner, 'USAGE') AS owned,
        t.relreplident = 'd' AND coalesce(r.contype = 'p', false) AS default_identity,
        EXISTS (SELECT FROM pg_publication_tables p

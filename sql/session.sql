@@ -13,6 +13,10 @@ SET synchronous_commit TO off
 -- As the role, the database or the server says.
 RESET synchronous_commit
 
+-- session_runs --
+-- Whether a session is still there.
+SELECT 1 FROM pg_stat_activity WHERE pid = %(pid)s
+
 -- stakes --
 -- What a load that is not atomic would risk on this server. Standbys are counted as far as this role may see them.
 SELECT current_setting('synchronous_commit') AS synchronous_commit,

@@ -228,7 +228,7 @@ def _add_modes(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--dry-run",
         action="store_true",
-        help="only print the plan: every statement, lock, estimate and finding; nothing is changed",
+        help="only print the plan: locks, statements about the tables, estimates and findings; nothing is changed",
     )
     _add_drops(parser)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partialmethod
@@ -724,6 +724,38 @@ def test_what_a_living_load_holds_is_left_alone(small: Connection, database: str
     assert [line.state for line in ledger.loads(small, 1)] == ["interrupted"]
     assert sorted(entry.name for entry in recover(small, dry_run=True).restored) == there
     assert sorted(entry.name for entry in recover(small).restored) == there
+
+
+def test_a_session_is_as_it_was_after_a_take_over(small: Connection) -> None:
+    """The connection is the caller's, and so are its settings."""
+    small.execute("ALTER TABLE things ALTER COLUMN id SET DEFAULT 1")
+    query = "SELECT name, setting FROM pg_settings ORDER BY name"
+    small.execute("SET statement_timeout = '5min'; SET search_path = elsewhere, public; SET lock_timeout = '7s'")
+    before = small.execute(query.encode()).fetchall()
+    drop_by_hand(small, relations_named(small, "public", ["things"]), foreign_keys=True, keys=True)
+    as_a_load(small)
+    with start(small, PLAN, clear=True) as sink:
+        sink.add(THINGS, Thing(1, "a"))
+    assert away(small) == []
+    assert small.execute(query.encode()).fetchall() == before
+
+
+def test_what_changes_while_locks_are_waited_for_is_not_dropped(
+    small: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is dropped by hand is what was locked."""
+    before = corpus.dump(small)
+    take = locks.take
+
+    def late(connection: Connection, wanted: Iterable[locks.Lock]) -> None:
+        connection.execute("CREATE TABLE later (id int REFERENCES things)")
+        take(connection, wanted)
+
+    monkeypatch.setattr(locks, "take", late)
+    with pytest.raises(ServerError, match="were changed while their locks were waited for"):
+        drop_by_hand(small, relations_named(small, "public", ["things"]), foreign_keys=True, keys=True)
+    assert corpus.dump(small) == before
+    assert away(small) == []
 
 
 def test_a_load_that_clears_takes_over_what_a_dead_one_left(small: Connection) -> None:

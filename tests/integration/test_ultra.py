@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +40,16 @@ from bulkload import (
     ledger,
     recovery,
     run,
+    ultra,
     workers,
 )
+from bulkload.catalog import Stakes
 from bulkload.choice import Drop, Drops
 from bulkload.definitions import facts
 from bulkload.errors import RestoreError
 from bulkload.ledger import LoadLine
 from bulkload.rebuild import plain_names
+from bulkload.server import transaction
 from bulkload.ultra import Levers
 from tests import mappings, ultra_jobs
 
@@ -461,6 +464,49 @@ def assert_put_back(connection: ServerConnection, conninfo: str, before: dict[st
     settled(conninfo, connection.info.backend_pid)
 
 
+@pytest.mark.parametrize("amid", [False, True], ids=["between statements", "amid a statement"])
+@pytest.mark.parametrize("moment", ["first transaction", "rows"])
+def test_an_interrupt_that_the_connection_does_not_survive(
+    gamedb_database: str, files: gamedb.Files, monkeypatch: pytest.MonkeyPatch, moment: str, amid: bool
+) -> None:
+    """As the first transaction is committed, or later, and where a statement is left without its answer."""
+    with psycopg.connect(gamedb_database, autocommit=True) as connection:
+        before = catalog_of(connection)
+
+        def interrupt() -> None:
+            if amid:
+                connection.pgconn.send_query(b"SELECT pg_sleep(0.2)")
+            raise KeyboardInterrupt
+
+        @contextmanager
+        def committed(opened: ServerConnection) -> Iterator[None]:
+            monkeypatch.undo()
+            with transaction(opened):
+                yield
+            interrupt()
+
+        if moment == "first transaction":
+            monkeypatch.setattr(ultra, "transaction", committed)
+        with pytest.raises(KeyboardInterrupt):
+            load(connection, inputs(files), jobs=1, watch=lambda _progress: interrupt())
+        assert connection.closed == amid
+    with psycopg.connect(gamedb_database, autocommit=True) as connection:
+        assert_put_back(connection, gamedb_database, before)
+
+
+def test_no_more_connections_than_the_server_has_free(caplog: pytest.LogCaptureFixture) -> None:
+    """Each process needs two, one to write on and one to build an index on, and one more asks how far those are."""
+    found = Stakes(synchronous_commit="on", fsync="on", standbys=0, others=0, free_connections=12)
+    assert ultra.connections(found, 2) == 2
+    assert not caplog.records
+    assert ultra.connections(found, 50) == 4
+    assert "4 of 50 jobs" in caplog.text
+    assert ultra.connections(attrs.evolve(found, free_connections=4), 2) == 1
+    assert ultra.connections(attrs.evolve(found, free_connections=1000), 1000) == 29
+    with pytest.raises(ServerError, match="no connections free"):
+        ultra.connections(attrs.evolve(found, free_connections=3), 2)
+
+
 @pytest.mark.parametrize(
     ("jobs", "levers", "place"),
     [(1, Levers(), 1), (1, UNLOGGED, 7), (2, Levers(), 1), (2, UNLOGGED, 7), (2, Levers(), 13)],
@@ -693,7 +739,7 @@ if __name__ == "__main__":
 """
 
 ENDS = ("leader killed", "worker killed", "interrupted", "leader cut off", "worker cut off", "all cut off")
-MOMENTS = int(os.environ.get("BULKLOAD_MOMENTS", "3"))
+MOMENTS = int(os.environ.get("BULKLOAD_MOMENTS", "6"))
 
 
 def end(way: str, process: subprocess.Popen[str], conninfo: str) -> None:
