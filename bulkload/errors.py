@@ -56,13 +56,17 @@ class SchemaError(BulkloadError):
 class RestoreError(BulkloadError):
     """The data is in, but something that was dropped for it is not back."""
 
-    def __init__(self, failures: Sequence[str]) -> None:
-        super().__init__(list(failures))
+    def __init__(self, failures: Sequence[str], in_ledger: bool = True) -> None:  # noqa: FBT001, FBT002 - it pickles by its arguments
+        super().__init__(list(failures), in_ledger)
         self.failures = tuple(failures)
         """What is not back, each with the reason."""
+        self.in_ledger = in_ledger
+        """Whether it can be tried again; or all is back, and found to be other than it was."""
 
     def __str__(self) -> str:
         what = "; ".join(self.failures)
+        if not self.in_ledger:
+            return one_line(f"all was put back, but not as it was; the data is in, mend by hand: {what}")
         # What is to be done comes first: the rest may be cut.
         return one_line(
             f"not restored, but kept in the ledger: mend the rows, then run `python -m bulkload recover`, or `indexes "

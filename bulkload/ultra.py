@@ -236,7 +236,7 @@ class _Rebuild(Rebuilding):
             with transaction(self._connection), plain_names(self._connection), refused("comparing the catalog"):
                 found = differences(self._claim.before, facts(self._connection, self._claim.prepared.choice.relations))
         if found:
-            raise RestoreError(found)
+            raise RestoreError(found, in_ledger=False)
         seconds = self._report.phases["build indexes"] + self._report.phases["check foreign keys"]
         logger.info("restored: %s in %.2f s", counts(self._claim.objects), seconds)
 

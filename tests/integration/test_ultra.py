@@ -10,6 +10,7 @@ import itertools
 import json
 import multiprocessing
 import os
+import pickle
 import random
 import signal
 import subprocess
@@ -50,7 +51,7 @@ from bulkload.errors import RestoreError
 from bulkload.ledger import LoadLine
 from bulkload.rebuild import plain_names
 from bulkload.server import transaction
-from bulkload.ultra import Levers
+from bulkload.ultra import Levers, _Rebuild
 from tests import mappings, ultra_jobs
 
 ServerConnection = psycopg.Connection[tuple[object, ...]]
@@ -492,6 +493,30 @@ def test_an_interrupt_that_the_connection_does_not_survive(
         assert connection.closed == amid
     with psycopg.connect(gamedb_database, autocommit=True) as connection:
         assert_put_back(connection, gamedb_database, before)
+
+
+def test_a_catalog_that_is_not_as_it_was_is_told(
+    items: ServerConnection, files: gamedb.Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All rows are in and all is back, so that there is nothing for the ledger to keep; a person has to look."""
+    finish = _Rebuild.restore_indexes
+
+    def otherwise(self: _Rebuild) -> None:
+        finish(self)
+        items.execute("ALTER INDEX idx_items_name RENAME TO idx_items_other_name")
+
+    monkeypatch.setattr(_Rebuild, "restore_indexes", otherwise)
+    with pytest.raises(
+        RestoreError, match=r"put back, but not as it was.* index public\.idx_items_name: was "
+    ) as raised:
+        load(items, inputs(files))
+    assert "ledger" not in str(raised.value)
+    assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
+    assert ledger.outstanding(items) == []
+    assert last_line(items).state == "failed"
+    items.execute("ALTER INDEX idx_items_other_name RENAME TO idx_items_name")
+    gamedb.refresh_views(items)
+    assert differences(items, files) == []
 
 
 def test_no_more_connections_than_the_server_has_free(caplog: pytest.LogCaptureFixture) -> None:
