@@ -272,6 +272,9 @@ def _usable(connection: Connection, load: int) -> Generator[Connection]:
     """The connection; or another one, where it was interrupted amid a statement and takes no more of them."""
     with suppress(psycopg.Error):
         connection.rollback()
+    if connection.closed:
+        # Whoever ended the session may want no other one.
+        raise ServerError("the session was ended")
     if connection.info.transaction_status == TransactionStatus.IDLE:
         yield connection
         return
