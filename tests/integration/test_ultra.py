@@ -820,7 +820,9 @@ def test_a_load_that_ends_at_any_moment(
         assert catalog_of(connection) == before, said
         assert connection.execute(PERSISTENCE.encode()).fetchall() == []
         if lines := [line for line in ledger.loads(connection, 1) if line.mode == "ultra"]:
-            assert (lines[0].state == "done") == (process.returncode == 0), said
+            # It may be killed when all is done, but never told to be done before that.
+            assert lines[0].state == "done" or process.returncode != 0, said
+            assert lines[0].state != "done" or differences(connection, files) == []
         else:
             assert differences(connection, others) == []
         load(connection, inputs(files), jobs=1)
