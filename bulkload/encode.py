@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Container, Iterable, Sequence
-from functools import cache
-from itertools import chain, islice, repeat
+from itertools import chain, repeat
+
+import attrs
 
 from bulkload.columns import Column
 from bulkload.errors import FitError
-from bulkload.fields import FIXED, NULL, REFUSALS, Field, array, array_of_literals, field_of, misfit
+from bulkload.fields import FIXED, NULL, REFUSALS, array, array_of_literals, field_of, misfit
+from bulkload.packing import Packing, packed
 
-# Rows packed by one call: measured flat from 500 to 5,000 rows, slower outside; the Struct of each row shape is kept.
-_PACKED_ROWS = 1000
+
+@attrs.frozen
+class _Run:
+    """Adjacent columns whose values have a fixed length, or one column of another type."""
+
+    places: slice
+    packing: Packing | None
 
 
 class Encoder:
@@ -26,29 +33,45 @@ class Encoder:
         self.columns = tuple(columns)
         self._fields = [field_of(table, column) for column in columns]
         self._row_header = struct.pack("!h", len(columns))
-        codes = [FIXED.get(column.type.base) for column in columns]
-        self._packing = [code for code in codes if code is not None]
-        self._packable = len(self._packing) == len(codes)
+        self._codes = [FIXED.get(column.type.base) for column in columns]
+        self._runs = list(self._in_runs())
+
+    def _in_runs(self) -> Iterable[_Run]:
+        begin = 0
+        while begin < len(self._codes):
+            end = begin
+            while end < len(self._codes) and self._codes[end] is not None:
+                end += 1
+            end = max(end, begin + 1)
+            codes = [code for code in self._codes[begin:end] if code is not None]
+            yield _Run(slice(begin, end), Packing(codes, b"" if begin else self._row_header) if codes else None)
+            begin = end
 
     def rows(self, values: Sequence[Sequence[object]], first_row: int = 0) -> bytes:
         """The rows as binary COPY takes them, without the stream's header and trailer.
 
         Raises FitError, whose `row` counts from `first_row`.
         """
-        if self._packable:
-            try:
-                return self._packed(values)
-            except (struct.error, OverflowError):
-                pass  # A NULL, or a value that does not fit: the general way tells them apart.
-        fields = self.fields(values, first_row)
-        return b"".join(chain.from_iterable(zip(repeat(self._row_header), *fields)))
+        parts: list[Iterable[bytes]] = []
+        for run in self._runs:
+            if run.packing is not None:
+                try:
+                    rows = run.packing.rows(values[run.places])
+                except (TypeError, OverflowError):
+                    pass  # A NULL, or a value that does not fit: the general way tells them apart.
+                else:
+                    if len(self._runs) == 1:
+                        return rows
+                    parts.append(run.packing.cut(rows))
+                    continue
+            if not parts:
+                parts.append(repeat(self._row_header))
+            parts += self._columns(run.places, values, first_row)
+        return b"".join(chain.from_iterable(zip(*parts)))  # noqa: B905 - repeat is endless
 
     def fields(self, values: Sequence[Sequence[object]], first_row: int = 0) -> list[list[bytes]]:
         """The fields of each column. Raises FitError."""
-        return [
-            self._column(column, field, column_values, first_row)
-            for column, field, column_values in zip(self.columns, self._fields, values, strict=True)
-        ]
+        return self._columns(slice(None), values, first_row)
 
     def arrays(self, values: Sequence[Sequence[object]]) -> list[bytes]:
         """Each column as one binary array of `array_type(column)`, a parameter for `unnest`. Raises FitError."""
@@ -60,12 +83,12 @@ class Encoder:
 
     def check(self, values: Sequence[Sequence[object]], unsettled: Container[int]) -> None:
         """Raises FitError as `rows` would, of the columns in the places that are `unsettled` only for what is no id."""
-        for place, (column, field, column_values) in enumerate(zip(self.columns, self._fields, values, strict=True)):
+        for place, column_values in enumerate(values):
             if place in unsettled:
                 if set(map(type, column_values)) != {int}:
-                    self._column(column, field, [0 if type(value) is int else value for value in column_values], 0)
-            elif not (self._packable and _packs(self._packing[place][0], column_values)):
-                self._column(column, field, column_values, 0)
+                    self._column(place, [0 if type(value) is int else value for value in column_values], 0)
+            elif not _packs(self._codes[place], column_values):
+                self._column(place, column_values, 0)
 
     def refuse_nulls(self, key: Sequence[str], values: Sequence[Sequence[object]]) -> None:
         """Raises FitError where a column of a key is null: such a row would never be found again."""
@@ -75,21 +98,11 @@ class Encoder:
                 kind = column.type.name
                 raise FitError(None, why, table=self.table, column=column.name, kind=kind, row=row)
 
-    def _packed(self, values: Sequence[Sequence[object]]) -> bytes:
-        codes = "".join(f"i{code}" for code, _ in self._packing)
-        lengths = [size for _, size in self._packing]
-        columns: list[Iterable[object]] = [repeat(len(values))]
-        for length, column_values in zip(lengths, values, strict=True):
-            columns += (repeat(length), column_values)
-        flat = chain.from_iterable(zip(*columns))  # noqa: B905 - repeat is endless
-        width = 1 + 2 * len(values)
-        blocks: list[bytes] = []
-        for start in range(0, len(values[0]), _PACKED_ROWS):
-            count = min(_PACKED_ROWS, len(values[0]) - start)
-            blocks.append(_row_struct(codes, count).pack(*islice(flat, width * count)))
-        return b"".join(blocks)
+    def _columns(self, places: slice, values: Sequence[Sequence[object]], first_row: int) -> list[list[bytes]]:
+        return [self._column(place, values[place], first_row) for place in range(*places.indices(len(self.columns)))]
 
-    def _column(self, column: Column, field: Field, values: Sequence[object], first_row: int) -> list[bytes]:
+    def _column(self, place: int, values: Sequence[object], first_row: int) -> list[bytes]:
+        column, field = self.columns[place], self._fields[place]
         try:
             if column.not_null:
                 return [field(value) for value in values]
@@ -103,14 +116,11 @@ class Encoder:
             raise
 
 
-def _packs(code: str, values: Sequence[object]) -> bool:
+def _packs(code: str | None, values: Sequence[object]) -> bool:
+    if code is None:
+        return False
     try:
-        struct.pack(f"!{len(values)}{code}", *values)
-    except (struct.error, OverflowError):
+        packed(code, values)
+    except (TypeError, OverflowError):
         return False
     return True
-
-
-@cache
-def _row_struct(codes: str, rows: int) -> struct.Struct:
-    return struct.Struct("!" + f"h{codes}" * rows)

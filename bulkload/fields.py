@@ -37,8 +37,8 @@ class Misfit(ValueError):  # noqa: N818 - it says what is wrong with a value, an
     """Why a value does not fit; the text completes the sentence that begins with the value."""
 
 
-# Integers and floats have a length of their own, so that whole rows of them are packed by one call.
-FIXED: Mapping[str, tuple[str, int]] = {"int2": ("h", 2), "int4": ("i", 4), "int8": ("q", 8), "float8": ("d", 8)}
+FIXED: Mapping[str, str] = {"int2": "h", "int4": "i", "int8": "q", "float8": "d"}
+"""The types whose values all have one length, so that they are packed together, by their codes in `struct`."""
 
 
 def misfit(column: Column, field: Field, value: object) -> str | None:
@@ -251,14 +251,14 @@ def _numeric(precision: int, scale: int, value: object) -> bytes:
     return _length(len(body)) + body
 
 
-def _fixed(code: str, size: int) -> Field:
-    return partial(struct.Struct(f"!i{code}").pack, size)
+def _fixed(code: str) -> Field:
+    return partial(struct.Struct(f"!i{code}").pack, struct.calcsize(f"!{code}"))
 
 
 _FIELDS: Mapping[str, Field] = {
-    **{base: _fixed(code, size) for base, (code, size) in FIXED.items()},
-    # Not among _FIXED: a value beyond the range of a real raises OverflowError, which is slower to tell from a NULL.
-    "float4": _fixed("f", 4),
+    **{base: _fixed(code) for base, code in FIXED.items()},
+    # Not among FIXED: array.array takes a value beyond the range of a real for infinite.
+    "float4": _fixed("f"),
     "bool": _bool,
     "text": _text,
     "varchar": _text,

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from operator import attrgetter
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, overload
 
 from bulkload import ids, statements
 from bulkload.catalog import Target
@@ -96,11 +96,16 @@ class Load(Buffers):
         if batch_rows is not None:
             self._adders = {relation: self._counted(add) for relation, add in self._adders.items()}
 
-    def extend(self, relation: Table[R], records: Iterable[R], /) -> None:
-        """Add many rows of a table at once."""
-        super().extend(relation, records)
+    @overload
+    def extend(self, relation: Entity[R], records: Iterable[R], /) -> list[Id[R]]: ...
+    @overload
+    def extend(self, relation: Table[R], records: Iterable[R], /) -> None: ...
+    def extend(self, relation: Any, records: Iterable[Any], /) -> Any:
+        """Add many rows at once."""
+        added = self._extenders[relation](records)
         if self._batch_rows is not None and len(self) >= self._batch_rows:
             self.flush()
+        return added
 
     def find(self, lookup: Lookup[R], /, *values: object) -> Id[R] | None:
         """The id of the row with these values in the lookup's columns; see `Sink.find`."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import types
 import typing
-from typing import Generic, TypeVar, dataclass_transform
+from typing import Generic, TypeVar, cast, dataclass_transform
 
 import attrs
+import msgspec
 
 R = TypeVar("R")
 
@@ -28,12 +29,20 @@ class Id(int, Generic[R]):
 
 @dataclass_transform(frozen_default=True)
 def record(cls: type[R]) -> type[R]:
-    """Make a class with annotated fields a record: `attrs.define`, frozen in the eyes of the type checker.
+    """Make a class with annotated fields a record: a `msgspec.Struct`, frozen in the eyes of the type checker.
 
-    It is not frozen at run time, which would double the price of a row (180 against 450 ns, CPython 3.11). Other
-    classes with annotated fields (attrs, dataclasses, msgspec.Struct) serve as records just as well.
+    Nothing is checked when one is made (60 ns; 200 for an attrs class, CPython 3.11), and the garbage collector does
+    not look at it: a record is part of no cycle. Documents may have records inside, decoded straight from JSON, when
+    the class is written as a Struct with the names of their keys. Other classes with annotated fields (attrs,
+    dataclasses) serve as records just as well.
     """
-    return attrs.define(cls)
+    if issubclass(cls, msgspec.Struct):
+        return cls
+    namespace = {name: value for name, value in vars(cls).items() if name not in ("__dict__", "__weakref__")}
+    namespace["__qualname__"] = cls.__qualname__
+    bases = (*(base for base in cls.__bases__ if base is not object), msgspec.Struct)
+    made = types.new_class(cls.__name__, bases, {"gc": False}, lambda body: body.update(namespace))
+    return cast("type[R]", made)
 
 
 @attrs.frozen

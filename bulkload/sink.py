@@ -7,8 +7,9 @@ until their owner (a load, or a user's test) takes them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Generic, Protocol, TypeVar, overload
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any, Generic, Protocol, TypeVar, cast, overload
 
 from bulkload.errors import UsageError
 from bulkload.plan import AnyEntity, AnyRelation, Plan
@@ -30,10 +31,10 @@ class Sink(Protocol):
     def add(self, relation: Entity[R], record: R, /) -> Id[R]: ...
     @overload
     def add(self, relation: Table[R], record: R, /) -> None: ...
-    def extend(self, relation: Table[R], records: Iterable[R], /) -> None:
-        """Add many rows of a table at once."""
-        ...
-
+    @overload
+    def extend(self, relation: Entity[R], records: Iterable[R], /) -> list[Id[R]]: ...
+    @overload
+    def extend(self, relation: Table[R], records: Iterable[R], /) -> None: ...
     def find(self, lookup: Lookup[R], /, *values: object) -> Id[R] | None:
         """The id of the row with these values in the lookup's columns, or None where the database has none.
 
@@ -69,6 +70,8 @@ class Batch(Generic[R]):
 
 Add = Callable[[Any], Any]
 """Adds a record to its batch; returns its id where it has one."""
+Extend = Callable[[Iterable[Any]], Any]
+"""Adds many; returns their ids where they have some."""
 
 
 class Buffers(ABC):
@@ -79,9 +82,10 @@ class Buffers(ABC):
         self.batches: dict[AnyRelation, Batch[Any]] = {relation: Batch(relation) for relation in plan.relations}
         self.known: dict[AnyEntity, dict[Key, int]] = {}
         """The id of each key that was met or read, for the entities with a conflict rule."""
-        self._adders: dict[AnyRelation, Add] = {
-            relation: self._adder(relation, batch, new_ids) for relation, batch in self.batches.items()
-        }
+        self._adders: dict[AnyRelation, Add] = {}
+        self._extenders: dict[AnyRelation, Extend] = {}
+        for relation, batch in self.batches.items():
+            self._adders[relation], self._extenders[relation] = self._ways_in(relation, batch, new_ids)
 
     @overload
     def add(self, relation: Entity[R], record: R, /) -> Id[R]: ...
@@ -91,13 +95,13 @@ class Buffers(ABC):
         """Add a row. Raises KeyError for a relation that is not in the plan."""
         return self._adders[relation](record)
 
-    def extend(self, relation: Table[R], records: Iterable[R], /) -> None:
-        """Add many rows of a table at once."""
-        if relation.conflict is None:
-            self.batches[relation].records.extend(records)
-        else:
-            for record in records:
-                self._adders[relation](record)
+    @overload
+    def extend(self, relation: Entity[R], records: Iterable[R], /) -> list[Id[R]]: ...
+    @overload
+    def extend(self, relation: Table[R], records: Iterable[R], /) -> None: ...
+    def extend(self, relation: Any, records: Iterable[Any], /) -> Any:
+        """Add many rows at once; the same as adding one after the other, for a fraction of its cost."""
+        return self._extenders[relation](records)
 
     @abstractmethod
     def find(self, lookup: Lookup[R], /, *values: object) -> Id[R] | None:
@@ -121,12 +125,21 @@ class Buffers(ABC):
         for batch in self.batches.values():
             batch.clear()
 
-    def _adder(self, relation: AnyRelation, batch: Batch[Any], new_ids: Callable[[AnyEntity], Iterator[int]]) -> Add:
+    def _ways_in(
+        self, relation: AnyRelation, batch: Batch[Any], new_ids: Callable[[AnyEntity], Iterator[int]]
+    ) -> tuple[Add, Extend]:
         # Functions made once a relation: what is looked up for every row costs more than the row.
-        if isinstance(relation, Entity):
-            ids = new_ids(relation)
-            return _entity_adder(batch, ids) if relation.conflict is None else self._keyed_adder(relation, batch, ids)
-        return batch.records.append if relation.conflict is None else _keyed_table_adder(batch)
+        if not isinstance(relation, Entity):
+            if relation.conflict is None:
+                return batch.records.append, batch.records.extend
+            put = _keyed_table_adder(batch)
+            return put, _one_by_one(put)
+        ids = new_ids(relation)
+        if relation.conflict is None:
+            return _entity_adder(batch, ids), _entity_extender(batch, ids)
+        add = self._keyed_adder(relation, batch, ids)
+        known = self.known[relation]
+        return add, _keeping(relation, known, add) if isinstance(relation.conflict, Keep) else _one_by_one(add)
 
     def _keyed_adder(self, relation: AnyEntity, batch: Batch[Any], ids: Iterator[int]) -> Add:
         key_of, keyed, fresh = key_getter(relation.key), batch.keyed, batch.fresh
@@ -171,6 +184,40 @@ def _entity_adder(batch: Batch[Any], ids: Iterator[int]) -> Add:
         return identifier
 
     return add
+
+
+def _entity_extender(batch: Batch[Any], ids: Iterator[int]) -> Extend:
+    def extend(records: Iterable[Any]) -> list[int]:
+        rows = list(records)
+        new = list(islice(ids, len(rows)))
+        batch.ids.extend(new)
+        batch.records.extend(rows)
+        return new
+
+    return extend
+
+
+def _keeping(relation: AnyEntity, known: Mapping[Key, int], add: Add) -> Extend:
+    key_of = key_getter(relation.key)
+
+    def extend(records: Iterable[Any]) -> list[int]:
+        rows = list(records)
+        found = list(map(known.get, map(key_of, rows)))
+        # None, or an id that is 0.
+        if not all(found):
+            found = [
+                add(row) if identifier is None else identifier for row, identifier in zip(rows, found, strict=True)
+            ]
+        return cast("list[int]", found)
+
+    return extend
+
+
+def _one_by_one(add: Add) -> Extend:
+    def extend(records: Iterable[Any]) -> list[Any]:
+        return list(map(add, records))
+
+    return extend
 
 
 def _keyed_table_adder(batch: Batch[Any]) -> Add:

@@ -1,40 +1,28 @@
 """The documents of items.json and nanos.json: their shape as it is in the files, for msgspec to decode and check.
 
-Keys that are not stored (DBType, Version, UNK1, Sounds) are left out, and passed over.
+Keys that are not stored (DBType, Version, UNK1, Sounds) are left out, and passed over. Statistics and criteria are rows
+as they stand.
 """
 
 from __future__ import annotations
 
 import msgspec
 
-
-class Stat(msgspec.Struct, rename="pascal", gc=False):
-    """A statistic with its value."""
-
-    stat: int
-    raw_value: int
-
-
-class Criterion(msgspec.Struct, rename="pascal", gc=False):
-    """An element of a condition."""
-
-    value1: int
-    value2: int
-    operator: int
+from bulkload.gamedb.tables import Criterion, StatValue
 
 
 class AttackDefense(msgspec.Struct, rename="pascal"):
     """What a weapon attacks and defends with."""
 
-    attack: list[Stat] | None = None
-    defense: list[Stat] | None = None
+    attack: list[StatValue] | None = None
+    defense: list[StatValue] | None = None
 
 
 class AnimationMesh(msgspec.Struct, rename="pascal"):
     """How an item moves and looks."""
 
-    animation: Stat | None = None
-    mesh: Stat | None = None
+    animation: StatValue | None = None
+    mesh: StatValue | None = None
 
 
 class Action(msgspec.Struct, rename="pascal"):
@@ -98,7 +86,7 @@ class Item(msgspec.Struct, rename="pascal"):
     aoid: int = msgspec.field(name="AOID")
     name: str | None = None
     description: str | None = None
-    stat_values: list[Stat] | None = None
+    stat_values: list[StatValue] | None = None
     attack_defense_data: AttackDefense | None = None
     animation_mesh: AnimationMesh | None = None
     action_data: ActionData | None = None

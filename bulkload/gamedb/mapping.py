@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import count, repeat
 
 import msgspec
 
@@ -47,7 +48,7 @@ def add_nano(sink: Sink, document: documents.Item) -> None:
 
 def _add(sink: Sink, document: documents.Item, *, is_nano: bool) -> None:
     stats = document.stat_values or ()
-    last = {stat.stat: stat.raw_value for stat in stats}
+    last = {stat.stat: stat.value for stat in stats}
     item = sink.add(
         tables.ITEMS,
         Item(
@@ -61,7 +62,7 @@ def _add(sink: Sink, document: documents.Item, *, is_nano: bool) -> None:
             animation_mesh_id=_add_animation_mesh(sink, document.animation_mesh),
         ),
     )
-    sink.extend(tables.ITEM_STATS, [ItemStat(item, value) for value in _stat_values(sink, stats)])
+    sink.extend(tables.ITEM_STATS, map(ItemStat, repeat(item), _stat_values(sink, stats)))
     if document.action_data is not None:
         _add_actions(sink, item, document.action_data.actions or ())
     for number, data in enumerate(document.spell_data or ()):
@@ -71,14 +72,9 @@ def _add(sink: Sink, document: documents.Item, *, is_nano: bool) -> None:
             sink.add(tables.ITEM_SHOP_HASHES, ItemShopHash(item, sink.add(tables.SHOP_HASHES, _shop_hash(shop_hash))))
 
 
-def _stat_values(sink: Sink, stats: Iterable[documents.Stat]) -> Iterable[Id[StatValue]]:
+def _stat_values(sink: Sink, stats: Iterable[StatValue]) -> Iterable[Id[StatValue]]:
     """The distinct statistics: the same one can stand twice in a record."""
-    add, relation = sink.add, tables.STAT_VALUES
-    return dict.fromkeys([add(relation, StatValue(stat.stat, stat.raw_value)) for stat in stats])
-
-
-def _criterion(sink: Sink, criterion: documents.Criterion) -> Id[Criterion]:
-    return sink.add(tables.CRITERIA, Criterion(criterion.value1, criterion.value2, criterion.operator))
+    return dict.fromkeys(sink.extend(tables.STAT_VALUES, stats))
 
 
 def _add_attack_defense(sink: Sink, data: documents.AttackDefense | None) -> Id[AttackDefense] | None:
@@ -86,7 +82,7 @@ def _add_attack_defense(sink: Sink, data: documents.AttackDefense | None) -> Id[
         return None
     row = sink.add(tables.ATTACK_DEFENSE, AttackDefense())
     for relation, stats in ((tables.ATTACK_STATS, data.attack), (tables.DEFENSE_STATS, data.defense)):
-        sink.extend(relation, [AttackDefenseStat(row, value) for value in _stat_values(sink, stats or ())])
+        sink.extend(relation, map(AttackDefenseStat, repeat(row), _stat_values(sink, stats or ())))
     return row
 
 
@@ -94,8 +90,7 @@ def _add_animation_mesh(sink: Sink, data: documents.AnimationMesh | None) -> Id[
     if data is None:
         return None
     animation, mesh = (
-        None if stat is None else sink.add(tables.STAT_VALUES, StatValue(stat.stat, stat.raw_value))
-        for stat in (data.animation, data.mesh)
+        None if stat is None else sink.add(tables.STAT_VALUES, stat) for stat in (data.animation, data.mesh)
     )
     return sink.add(tables.ANIMATION_MESH, AnimationMesh(animation, mesh))
 
@@ -106,45 +101,38 @@ def _add_actions(sink: Sink, item: Id[Item], actions: Iterable[documents.Action]
         # The criteria are an expression in postfix order: none is left out because it was there before.
         sink.extend(
             tables.ACTION_CRITERIA,
-            [
-                ActionCriterion(action, _criterion(sink, criterion), order)
-                for order, criterion in enumerate(data.criteria or ())
-            ],
+            map(ActionCriterion, repeat(action), sink.extend(tables.CRITERIA, data.criteria or ()), count()),
         )
 
 
 def _add_spell_data(sink: Sink, item: Id[Item], data: documents.SpellData, number: int) -> None:
     row = sink.add(tables.SPELL_DATA, SpellData(data.event))
     sink.add(tables.ITEM_SPELL_DATA, ItemSpellData(item, row))
-    for place, raw in enumerate(data.items or ()):
-        spell, params = _read_spell(raw, f"SpellData[{number}].Items[{place}]")
-        spell_id = sink.add(
-            tables.SPELLS,
-            Spell(
-                spell.target,
-                spell.tick_count,
-                spell.tick_interval,
-                spell.spell_id,
-                spell.spell_format,
-                params,
-            ),
-        )
-        sink.add(tables.SPELL_DATA_SPELLS, SpellDataSpell(row, spell_id))
-        criteria = dict.fromkeys([_criterion(sink, criterion) for criterion in spell.criteria or ()])
-        sink.extend(tables.SPELL_CRITERIA, [SpellCriterion(spell_id, criterion) for criterion in criteria])
+    read = [_read_spell(raw, number, place) for place, raw in enumerate(data.items or ())]
+    spells = sink.extend(tables.SPELLS, [spell for spell, _ in read])
+    sink.extend(tables.SPELL_DATA_SPELLS, map(SpellDataSpell, repeat(row), spells))
+    for spell, (_, criteria) in zip(spells, read, strict=True):
+        if criteria:
+            distinct = dict.fromkeys(sink.extend(tables.CRITERIA, criteria))
+            sink.extend(tables.SPELL_CRITERIA, map(SpellCriterion, repeat(spell), distinct))
 
 
-def _read_spell(raw: msgspec.Raw, path: str) -> tuple[documents.Spell, msgspec.Raw]:
-    """A spell's fixed keys, and the JSON object of all others, their values as they stand in the file."""
+def _read_spell(raw: msgspec.Raw, number: int, place: int) -> tuple[Spell, list[Criterion] | None]:
+    """A spell with its fixed keys, and the JSON object of all others, their values as they stand in the file."""
     try:
-        spell = _fixed_keys.decode(raw)
-        params = _all_keys.decode(raw)
+        fixed = _fixed_keys.decode(raw)
+        others = _all_keys.decode(raw)
     except msgspec.ValidationError as error:
-        reason, _, place = str(error).partition(" - at `$")
-        raise RecordError(reason.replace("`", ""), path=path + place.rstrip("`")) from error
+        reason, _, where = str(error).partition(" - at `$")
+        path = f"SpellData[{number}].Items[{place}]{where.rstrip('`')}"
+        raise RecordError(reason.replace("`", ""), path=path) from error
     for key in _FIXED_KEYS:
-        params.pop(key, None)
-    return spell, msgspec.Raw(msgspec.json.encode(params))
+        others.pop(key, None)
+    params = msgspec.Raw(msgspec.json.encode(others))
+    return (
+        Spell(fixed.target, fixed.tick_count, fixed.tick_interval, fixed.spell_id, fixed.spell_format, params),
+        fixed.criteria,
+    )
 
 
 def _shop_hash(data: documents.ShopHash) -> ShopHash:

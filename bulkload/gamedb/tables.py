@@ -9,17 +9,15 @@ import msgspec
 from bulkload import Entity, Id, Keep, Lookup, Plan, Replace, Table, Update, record
 
 
-@record
-class StatValue:
-    """A statistic with its value; one row for each pair, shared by all that refer to it."""
+class StatValue(msgspec.Struct, rename={"stat": "Stat", "value": "RawValue"}, gc=False):
+    """A statistic with its value, as it stands in a document; one row for each pair, shared by all that refer to it."""
 
     stat: int
     value: int
 
 
-@record
-class Criterion:
-    """One element of a condition; one row for each triple, shared by all that refer to it."""
+class Criterion(msgspec.Struct, rename="pascal", gc=False):
+    """One element of a condition, as it stands in a document; one row for each triple, shared by all of them."""
 
     value1: int
     value2: int

@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bulkload import FitError
 from bulkload.columns import Column, type_of
@@ -89,7 +91,7 @@ def test_null_is_refused_where_the_column_is_not_null() -> None:
 
 
 def test_rows_are_the_same_packed_and_field_by_field() -> None:
-    """Rows of fixed length are packed a thousand at a time; a NULL among them takes the general way."""
+    """Rows of fixed length are packed a column at a time; a NULL among them takes the general way."""
     columns = [Column(name, type_of(kind)) for name, kind in (("a", "integer"), ("b", "bigint"), ("c", "smallint"))]
     encoder = Encoder("t", columns)
     values: list[list[Any]] = [list(range(2500)), list(range(2500)), [n % 7 for n in range(2500)]]
@@ -112,3 +114,18 @@ def test_a_misfit_among_packed_rows_is_found() -> None:
     with pytest.raises(FitError, match=r"2147483648 does not fit t.b \(integer\)") as caught:
         encoder.rows(values)
     assert caught.value.row == 4321
+
+
+COLUMNS = {"integer": 7, "bigint": -(2**40), "smallint": 3, "double precision": 0.1, "text": "no", "boolean": True}
+
+
+@given(st.data(), st.lists(st.sampled_from(sorted(COLUMNS)), min_size=1, max_size=7), st.integers(0, 5))
+def test_rows_are_their_fields_one_after_the_other(data: st.DataObject, kinds: list[str], count: int) -> None:
+    """Whatever columns of one length and of any stand side by side, and wherever a NULL is."""
+    encoder = Encoder("t", [Column(f"c{place}", type_of(kind)) for place, kind in enumerate(kinds)])
+    values: list[list[object]] = [
+        data.draw(st.lists(st.sampled_from([COLUMNS[kind], None]), min_size=count, max_size=count)) for kind in kinds
+    ]
+    fields = encoder.fields(values)
+    rows = [struct.pack("!h", len(kinds)) + b"".join(column[row] for column in fields) for row in range(count)]
+    assert encoder.rows(values) == b"".join(rows)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bulkload import (
     Entity,
@@ -33,6 +37,17 @@ class Post:
 
 
 @record
+class Draft(Post):
+    """A record with a field more, a default and a method."""
+
+    version: int = 1
+
+    def heading(self) -> str:
+        """Of its fields."""
+        return f"{self.title} {self.version}"
+
+
+@record
 class PostTag:
     post_id: Id[Post]
     tag_id: Id[Tag]
@@ -49,7 +64,8 @@ POSTS = Entity("posts", Post, ("slug", "title"), conflict=Replace(on=("slug",)))
 POST_TAGS = Table("post_tags", PostTag, ("post_id", "tag_id"))
 VISITS = Table("visits", Visit, ("post_id", "count"), conflict=Update(on=("post_id",)))
 BY_TITLE = Lookup(POSTS, on=("title",))
-PLAN = Plan(TAGS, POSTS, POST_TAGS, VISITS, lookups=[BY_TITLE])
+DRAFTS = Entity("drafts", Draft, ("slug", "title"))
+PLAN = Plan(TAGS, POSTS, POST_TAGS, VISITS, DRAFTS, lookups=[BY_TITLE])
 
 COLUMNS = of_ddl("""
 CREATE TABLE tags (
@@ -140,3 +156,36 @@ def test_values_are_checked_against_a_schema(tag: Tag, message: str) -> None:
         load.check()
     assert str(caught.value).startswith(message)
     assert (caught.value.table, caught.value.column, caught.value.row) == ("tags", "name", 1)
+
+
+def test_a_record_is_a_class_like_any_other() -> None:
+    """Made by position or by name, equal by its fields, with what it inherits."""
+    draft = Draft("a", title="b")
+    assert draft == Draft("a", "b", 1)
+    assert draft != Draft("a", "b", 2)
+    assert draft.heading() == "b 1"
+    assert repr(draft) == "Draft(slug='a', title='b', version=1)"
+    assert pickle.loads(pickle.dumps(draft)) == draft
+    assert isinstance(draft, Post)
+
+
+@given(st.lists(st.lists(st.sampled_from("abcdef"), max_size=5), max_size=8))
+def test_many_at_once_are_as_one_by_one(batches: list[list[str]]) -> None:
+    """The same ids, the same rows, for every rule."""
+    one, many = MemoryLoad(PLAN), MemoryLoad(PLAN)
+    for batch in batches:
+        tags = [Tag(name) for name in batch]
+        assert many.extend(TAGS, iter(tags)) == [one.add(TAGS, tag) for tag in tags]
+        drafts = [Draft(name, name) for name in batch]
+        assert many.extend(DRAFTS, iter(drafts)) == [one.add(DRAFTS, draft) for draft in drafts]
+        visits = [Visit(Id[Post](ord(name)), place) for place, name in enumerate(batch)]
+        many.extend(VISITS, iter(visits))
+        for visit in visits:
+            one.add(VISITS, visit)
+    assert (many.rows(TAGS), many.rows(DRAFTS), many.rows(VISITS)) == (
+        one.rows(TAGS),
+        one.rows(DRAFTS),
+        one.rows(VISITS),
+    )
+    assert many.ids(TAGS) == one.ids(TAGS)
+    assert many.ids(DRAFTS) == one.ids(DRAFTS)
