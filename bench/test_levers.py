@@ -20,7 +20,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.common import CORES, ITEMS, counts, fresh, import_all, rounds
-from bulkload import Input, Mode, embedded, workers
+from bulkload import Input, Mode, embedded, shares
 from bulkload.choice import Drop, Drops
 from bulkload.ultra import Levers
 
@@ -79,7 +79,7 @@ def test_what_each_lever_is_worth(
     benchmark: BenchmarkFixture, server: embedded.Server, inputs: list[Input], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Seconds and the ratio to the base case, for each lever by itself and for everything without it."""
-    monkeypatch.setattr(workers, "LEAST_BYTES", 0)
+    monkeypatch.setattr(shares, "LEAST_BYTES", 0)
     took: dict[str, list[float]] = {case.name: [] for case in CASES}
     rows: dict[str, dict[str, int]] = {}
 

@@ -11,7 +11,7 @@ import attrs
 from bulkload.columns import Column
 from bulkload.errors import FitError
 from bulkload.fields import FIXED, NULL, REFUSALS, array, array_of_literals, field_of, misfit
-from bulkload.packing import Packing, packed
+from bulkload.packing import Lane, Packing, packed
 
 
 @attrs.frozen
@@ -68,6 +68,22 @@ class Encoder:
                 parts.append(repeat(self._row_header))
             parts += self._columns(run.places, values, first_row)
         return b"".join(chain.from_iterable(zip(*parts)))  # noqa: B905 - repeat is endless
+
+    def with_gaps(self, values: Sequence[Sequence[object]], gaps: Container[int]) -> tuple[bytes, list[Lane]] | None:
+        """The rows, with zeros in the columns of these places, and where each column is.
+
+        None where rows are not of one length, or a value does not fit.
+        """
+        packing = self._runs[0].packing
+        if packing is None or len(self._runs) > 1:
+            return None
+        zeros = [0] * len(values[0])
+        try:
+            return packing.rows(
+                [zeros if place in gaps else column for place, column in enumerate(values)]
+            ), packing.lanes
+        except (TypeError, OverflowError):
+            return None
 
     def fields(self, values: Sequence[Sequence[object]], first_row: int = 0) -> list[list[bytes]]:
         """The fields of each column. Raises FitError."""

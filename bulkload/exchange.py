@@ -1,142 +1,135 @@
-"""What the leader of a load and its worker processes say to each other.
+"""What goes to the processes that map chunks, and what comes back; nothing of it depends on what a process did before.
 
-Every message of the leader, the columns of the tables to begin with, has one answer, and nothing is sent before that
-has come: so neither side can be stuck in sending while the other one is, too. While it maps, a worker may ask for ids,
-which the leader answers at once.
+So a chunk can be mapped anywhere, and again where a process is lost. What a chunk alone cannot know is the id of a row
+that it shares with others: such rows are sent by their keys, and what refers to them holds stand-ins instead of ids, or
+gaps in rows that are encoded already.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, pairwise
-from multiprocessing.connection import Connection
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
-import attrs
+from bulkload.errors import SchemaError
+from bulkload.packing import Lane
 
-from bulkload.catalog import Target
-from bulkload.tables import Key
+FIRST_STAND_IN = -(2**63) - 1
+"""Stands for the first key of an entity in a chunk, the number below for the second one, and so on.
 
-# The type of both ends of a pipe; to the stubs it depends on what goes each way, which here is any message.
-Pipe: TypeAlias = "Connection[object, object]"
+It is below all that a sequence can give, so that a stand-in is never taken for an id.
+"""
 
-
-@attrs.frozen
-class Destination:
-    """Leader, where workers write their rows themselves: the database, and the tables by name."""
-
-    conninfo: str = attrs.field(repr=False)
-    targets: Mapping[str, Target]
-    async_commit: bool
-    load: int | None
-    """The line of the load in the ledger: it lives as long as one of its connections does."""
+_NUMBERS = "I"
+"""How the numbers of keys are packed; as `array.array` has it."""
 
 
-class Ready(NamedTuple):
-    """Worker: first of all, that it can be given work."""
+class Task(NamedTuple):
+    """The records of a chunk, to be mapped."""
 
-
-class Work(NamedTuple):
-    """Leader: map these records. Their bytes follow, all in one piece."""
-
-    chunk: int
+    label: str
+    """What a message calls them."""
     input: int
     """Which of the inputs they are from."""
-    positions: list[int]
-    lengths: list[int]
+    positions: Sequence[int]
+    lengths: Sequence[int]
+    data: bytes
+    """Their bytes, all in one piece."""
+    ids: Mapping[str, Sequence[Sequence[int]]]
+    """The ids for the rows of each entity that nobody else has, in blocks."""
+    new: frozenset[str]
+    """The entities with a conflict rule of which all keys are taken to be new: their rows have ids of their own."""
 
-    def cut(self, data: bytes) -> list[tuple[int, bytes]]:
+    def cut(self) -> list[tuple[int, bytes]]:
         """The position and the bytes of each record."""
         ends = pairwise(accumulate(self.lengths, initial=0))
-        return [(position, data[begin:end]) for position, (begin, end) in zip(self.positions, ends, strict=True)]
+        return [(position, self.data[begin:end]) for position, (begin, end) in zip(self.positions, ends, strict=True)]
 
 
-class Wanted(NamedTuple):
-    """Worker: so many ids, please."""
-
-    entity: str
-    number: int
-
-
-class Fresh(NamedTuple):
-    """Keys of an entity that a worker does not know."""
+class Gap(NamedTuple):
+    """A column that is left open in encoded rows."""
 
     entity: str
-    keys: list[Key]
-    proposed: list[int] | None
-    """Ids from the sequence that it gave to them; None where it gave stand-ins."""
-    values: list[list[object]] | None
-    """The columns of their rows without the ids, for a leader that writes what is shared itself."""
-
-
-class Mapped(NamedTuple):
-    """Worker: all records of the chunk that fit are mapped."""
-
-    chunk: int
-    fresh: list[Fresh]
-    rejected: list[tuple[int, bytes, Exception]]
-    """Position, bytes and RecordError, in the order in which they were rejected."""
-    skipped: int
-
-
-class Settled(NamedTuple):
-    """What fresh keys of an entity stand for."""
-
-    ids: list[int]
-    """The id that holds, for each key."""
-    owned: list[int]
-    """The places of the keys that are new: the chunk that brings them has to write their rows."""
-
-
-class Settle(NamedTuple):
-    """Leader: the keys of a chunk, by entity. Encode what is left of it, and hand it over."""
-
-    chunk: int
-    settled: dict[str, Settled]
+    """Whose ids go in."""
+    lane: Lane
+    numbers: bytes
+    """For each row the number of the key whose id goes in, from 0."""
 
 
 class Rows(NamedTuple):
-    """Rows of a relation that are ready to be written."""
+    """The rows of a relation: encoded, or as columns where that cannot be done yet."""
 
     relation: str
     copied: bytes = b""
-    """New rows, as binary COPY takes them."""
-    ids: Sequence[int] = ()
-    """The ids of rows that exist and are to be brought up to date."""
-    arrays: Sequence[bytes] = ()
-    """Those rows, as `Encoder.arrays`."""
-    unmatched: Sequence[list[object]] = ()
-    """The columns of rows with a key and no id, which may exist."""
-    written: int = 0
-    """Rows that the worker has written itself."""
+    """As binary COPY takes them."""
+    gaps: Sequence[Gap] = ()
+    values: Sequence[Sequence[object]] = ()
+    """All columns, instead, the ids first; stand-ins among them."""
+    keys: Sequence[Sequence[object]] = ()
+    """The ids and the columns of the key, of rows whose keys are taken to be new."""
+
+    def filled(self, ids: Mapping[str, Sequence[int]]) -> bytes:
+        """The encoded rows, with the ids of each entity's keys in their gaps. Raises SchemaError for one too large."""
+        if not self.gaps:
+            return self.copied
+        rows = bytearray(self.copied)
+        for gap in self.gaps:
+            try:
+                gap.lane.lay(rows, list(map(ids[gap.entity].__getitem__, numbers(gap.numbers))))
+            except OverflowError:
+                raise SchemaError(
+                    f"{self.relation}: an id of {gap.entity} does not fit the column that refers to it; widen that"
+                ) from None
+        return bytes(rows)
 
 
-class Encoded(NamedTuple):
-    """Worker: the rows of a chunk. What is to be copied follows, relation by relation."""
+class Mapped(NamedTuple):
+    """What became of a chunk."""
 
-    chunk: int
-    rows: list[Rows]
-    seconds: dict[str, float]
-    """What its phases took since the process began."""
-
-
-class Failed(NamedTuple):
-    """Worker: the chunk cannot be had, for a reason that is not about a record; -1: nor any other."""
-
-    chunk: int
-    error: Exception
+    rows: Sequence[Rows]
+    """Parents first."""
+    rejected: Sequence[tuple[int, bytes, Exception]]
+    """Position, bytes and RecordError, in the order in which they were rejected."""
+    skipped: int
+    used: Mapping[str, int]
+    """How many it took of the ids of each entity."""
+    seconds: Mapping[str, float]
+    """What its phases took."""
 
 
-def send_encoded(pipe: Pipe, encoded: Encoded) -> None:
-    """The large parts go by themselves, so that they are not copied once more to be pickled."""
-    large = [rows.copied for rows in encoded.rows]
-    # A byte stands for what follows.
-    pipe.send(encoded._replace(rows=[rows._replace(copied=b"1" if rows.copied else b"") for rows in encoded.rows]))
-    for part in filter(None, large):
-        pipe.send_bytes(part)
+class Short(NamedTuple):
+    """The chunk needs more ids of an entity than it was given. Nothing came of it."""
+
+    entity: str
 
 
-def receive_large(pipe: Pipe, encoded: Encoded) -> Encoded:
-    """The message with what follows it."""
-    rows = [rows._replace(copied=pipe.recv_bytes()) if rows.copied else rows for rows in encoded.rows]
-    return encoded._replace(rows=rows)
+class Settled(NamedTuple):
+    """What the keys of an entity in a chunk stand for."""
+
+    ids: Sequence[int]
+    """The id that holds, for each key."""
+    owned: Sequence[int]
+    """The places of the keys that are new."""
+
+
+def numbered(stand_ins: Iterable[object]) -> bytes | None:
+    """The numbers of the keys that these stand for; None where there is something else among them."""
+    try:
+        return array(_NUMBERS, [FIRST_STAND_IN - value for value in stand_ins]).tobytes()  # type: ignore[operator]
+    except (TypeError, OverflowError):
+        return None
+
+
+def numbers(packed: bytes) -> array[int]:
+    """What `numbered` packed."""
+    found = array(_NUMBERS)
+    found.frombytes(packed)
+    return found
+
+
+def resolved(values: Sequence[object], ids: Sequence[int]) -> list[object]:
+    """The values of a column, ids instead of stand-ins."""
+    return [
+        ids[FIRST_STAND_IN - value] if isinstance(value, int) and value <= FIRST_STAND_IN else value for value in values
+    ]

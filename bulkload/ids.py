@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc
 from collections.abc import Iterable, Iterator
 from itertools import chain, count
 from typing import cast
@@ -62,7 +63,7 @@ class Sequence:
         self._next_block = min(2 * count, _LARGEST_BLOCK)
         return self.take(count)
 
-    def take(self, count: int) -> Iterable[int]:
+    def take(self, count: int) -> collections.abc.Sequence[int]:
         """A block of `count` ids."""
         parameters = {"sequence": self._name, "count": count, "increment": Int8(self._increment)}
         with refused(f"taking {count} ids for {self._table} from {self._name}"):

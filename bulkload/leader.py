@@ -1,44 +1,49 @@
-"""The leader of a load in several processes: hands out chunks, settles keys, and writes what the workers have encoded.
+"""The leader of a load in several processes: hands out chunks, settles keys, and has the rows written.
 
-Chunks are settled and written strictly in their order, so that the rows do not depend on which worker is the faster
-one. A worker has at most one message that it has not answered; between two statements the leader looks for answers.
+Chunks are settled strictly in their order, so that the rows do not depend on which process is the faster one. What is
+mapped elsewhere is as good as if it had been mapped here: a chunk whose process was lost is mapped once more.
 """
 
 from __future__ import annotations
 
+import pickle
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from functools import partial
 from itertools import islice
-from multiprocessing.connection import wait
+from typing import cast
 
 import attrs
 
+from bulkload.blocks import Block, Ids
 from bulkload.chunks import Mapper, Progress, Watch
 from bulkload.columns import Column
 from bulkload.errors import BulkloadError, RecordError
-from bulkload.exchange import Destination, Encoded, Failed, Mapped, Settle, Settled, Wanted
+from bulkload.exchange import Mapped, Rows, Settled, Short, Task, resolved
 from bulkload.formats import Slice
 from bulkload.job import Input
 from bulkload.load import Load
-from bulkload.plan import AnyEntity
+from bulkload.plan import AnyEntity, AnyRelation
 from bulkload.rejects import Rejects
 from bulkload.report import Report, SourceReport
 from bulkload.source import Reader
-from bulkload.tables import Entity
-from bulkload.workers import WorkerProcess, packed
+from bulkload.tables import Entity, Key, Replace
+from bulkload.worker import Spec, map_chunk
+from bulkload.workers import WorkerDiedError
+from bulkload.writers import Writers
 
 # Records of a chunk: less than in one process, since several chunks are in memory.
 _LARGEST_CHUNK = 1000
 
-# Chunks that one worker may hold mapped while it waits for the turn of the first of them.
-_MOST_HELD = 2
-# Chunks for each worker that may be on their way, those that wait to be written among them.
+# Chunks for each process that may be on their way, those that wait for their turn among them.
 _MOST_ON_THEIR_WAY = 4
 
 
 class Leader(Mapper):
-    """Has the records of `shared` inputs, by number, mapped by worker processes, and maps those of others itself.
+    """Has the records of `shared` inputs, by number, mapped by `executor`, and maps those of others itself.
 
-    With a `destination` the workers write the rows that are theirs alone.
+    `jobs` is how many chunks it maps at a time. With `writers`, rows that chunks do not share are written by them.
     """
 
     def __init__(
@@ -48,15 +53,18 @@ class Leader(Mapper):
         rejects: Rejects,
         report: Report,
         shared: Mapping[int, Input],
-        workers: Sequence[WorkerProcess],
-        destination: Destination | None = None,
+        executor: Executor,
+        jobs: int,
+        writers: Writers | None = None,
     ) -> None:
         super().__init__(load, columns, load.find_id, rejects, report)
         self._into = load
         self._shared = shared
-        self._workers = workers
-        for each in workers:
-            each.send((columns, destination))
+        self._executor = executor
+        self._most = _MOST_ON_THEIR_WAY * jobs
+        self._writers = writers
+        self._spec = pickle.dumps(Spec(shared, columns))
+        self._ids = {entity: Ids(load, entity) for entity in load.plan if isinstance(entity, Entity)}
 
     def run(
         self,
@@ -77,14 +85,17 @@ class Leader(Mapper):
             lists = each.job.read.split(reader, each.source.name)
             pieces = (piece for pieces in lists for piece in pieces if counted(piece.position))
             chunks = _Chunks(each, number, reader, pieces, min(size, _LARGEST_CHUNK))
-            source = _Pass(self._into, self._rejects, self._report, self._workers, chunks, counts, watch, on_reject)
-            source.run()
-        for phase in {phase for worker in self._workers for phase in worker.seconds}:
-            self._report.workers[phase] = sum(worker.seconds.get(phase, 0.0) for worker in self._workers)
+            _Pass(
+                self._into, self._rejects, self._report, self._submit, self._most, self._writers, self._ids, chunks,
+                counts, watch, on_reject,
+            ).run()  # fmt: skip
+
+    def _submit(self, task: Task) -> Future[Mapped | Short]:
+        return self._executor.submit(map_chunk, self._spec, task)
 
 
 class _Chunks:
-    """The chunks of an input, the next one always read ahead."""
+    """The chunks of an input."""
 
     def __init__(self, each: Input, number: int, reader: Reader, pieces: Iterator[Slice], size: int) -> None:
         self.each = each
@@ -93,25 +104,20 @@ class _Chunks:
         self._pieces = pieces
         self._size = size
         self._fault: BulkloadError | None = None
-        self._next: list[Slice] = []
-        self._position = 0
 
-    def __bool__(self) -> bool:
-        return bool(self._next)
-
-    def read_ahead(self) -> None:
-        if self._next or self._fault is not None:
-            return
+    def take(self) -> tuple[list[Slice], int]:
+        """The next chunk, [] at the end, and how far the source was read for it."""
+        if self._fault is not None:
+            return [], self._reader.position
+        taken: list[Slice] = []
         try:
-            self._next, self._position = list(islice(self._pieces, self._size)), self._reader.position
+            # One by one, so that those before a fault are not lost with it.
+            for piece in islice(self._pieces, self._size):
+                taken.append(piece)  # noqa: PERF402 - see above
         except BulkloadError as error:
             # What is wrong with the records before it comes first.
             self._fault = error
-
-    def take(self) -> tuple[list[Slice], int]:
-        """The next chunk, and how far the source was read for it."""
-        taken, self._next = self._next, []
-        return taken, self._position
+        return taken, self._reader.position
 
     def end(self) -> None:
         """Raises what was wrong with the source."""
@@ -123,11 +129,11 @@ class _Chunks:
 class _OnItsWay:
     """A chunk that is not written yet."""
 
-    records: int
+    task: Task
+    given: Mapping[AnyEntity, Sequence[Block]]
+    future: Future[Mapped | Short]
     position: int
     """How far the source was read for it."""
-    skipped: int = 0
-    rejected: list[int] = attrs.field(factory=list[int])
 
 
 class _Pass:
@@ -138,7 +144,10 @@ class _Pass:
         load: Load,
         rejects: Rejects,
         report: Report,
-        workers: Sequence[WorkerProcess],
+        submit: Callable[[Task], Future[Mapped | Short]],
+        most: int,
+        writers: Writers | None,
+        ids: Mapping[AnyEntity, Ids],
         chunks: _Chunks,
         counts: SourceReport,
         watch: Watch,
@@ -147,124 +156,213 @@ class _Pass:
         self._load = load
         self._rejects = rejects
         self._report = report
-        self._workers = workers
+        self._submit = submit
+        self._most = most
+        self._writers = writers
+        self._ids = ids
         self._chunks = chunks
         self._counts = counts
         self._watch = watch
         self._on_reject = on_reject
-        self._entities: dict[str, AnyEntity] = {each.name: each for each in load.plan if isinstance(each, Entity)}
-        self._on_their_way: dict[int, _OnItsWay] = {}
-        self._mapped: dict[int, Mapped | Failed] = {}
-        self._replies: dict[int, Settle] = {}
-        self._encoded: dict[int, Encoded] = {}
-        # Numbers of the next chunk to be handed out, settled, written.
-        self._handed_out = self._settled = self._written = 0
+        plan = chunks.each.job.plan
+        self._by_name: dict[str, AnyRelation] = {relation.name: relation for relation in plan}
+        self._entities = [relation for relation in plan if isinstance(relation, Entity)]
+        # Where no key is there to begin with, those of rows that are to be replaced whole come once at most, as a rule.
+        self._new: frozenset[str] = frozenset(
+            entity.name for entity in self._entities if isinstance(entity.conflict, Replace) and not load.known[entity]
+        )
+        self._on_their_way: deque[_OnItsWay] = deque()
 
     def run(self) -> None:
-        """Raises what `Mapper.run` does, and what a worker fails with, in the order of the chunks."""
-        self._read_ahead()
-        self._hand_out()
-        while self._chunks or self._on_their_way:
-            encoded = self._encoded.pop(self._written, None)
-            if encoded is None:
-                self._exchange(patient=True)
-            else:
-                self._write(encoded)
+        """Raises what `Mapper.run` does, and what a process fails with, in the order of the chunks."""
+        try:
+            self._hand_out()
+            while self._on_their_way:
+                chunk = self._on_their_way[0]
+                self._settle(chunk, self._mapped(chunk))
+                self._on_their_way.popleft()
+                self._hand_out()
+        finally:
+            for each in self._on_their_way:
+                each.future.cancel()
+        if self._writers is not None:
+            with self._report.phase("wait for writers"):
+                self._writers.drain()
         self._chunks.end()
 
-    def _exchange(self, *, patient: bool) -> None:
-        """Take what the workers have answered, and give them more to do; if `patient`, wait for an answer."""
-        with self._report.phase("wait for workers"):
-            ready = wait([worker.pipe for worker in self._workers], None if patient else 0)
-        with self._report.phase("exchange with workers"):
-            for worker in self._workers:
-                if worker.pipe in ready:
-                    self._receive(worker)
-        with self._report.phase("settle keys"):
-            while (mapped := self._mapped.pop(self._settled, None)) is not None:
-                self._settle(mapped)
-        self._hand_out()
+    def _hand_out(self) -> None:
+        while len(self._on_their_way) < self._most:
+            with self._report.phase("read"):
+                pieces, position = self._chunks.take()
+            if not pieces:
+                return
+            with self._report.phase("hand out"):
+                given = self._given(len(pieces), self._new)
+                task = self._task(pieces, given)
+                self._on_their_way.append(_OnItsWay(task, given, self._submit(task), position))
 
-    def _receive(self, worker: WorkerProcess) -> None:
-        message = worker.receive()
-        if isinstance(message, Wanted):
-            worker.send(self._load.take_ids(self._entities[message.entity], message.number))
-            return
-        worker.busy = False
-        if isinstance(message, Mapped):
-            worker.holds.append(message.chunk)
-            self._mapped[message.chunk] = message
-        elif isinstance(message, Encoded):
-            worker.holds.remove(message.chunk)
-            worker.seconds = message.seconds
-            self._encoded[message.chunk] = message
-        elif isinstance(message, Failed):
-            if message.chunk < self._settled:
-                raise message.error
-            self._mapped[message.chunk] = message
+    def _task(self, pieces: Sequence[Slice], given: Mapping[AnyEntity, Sequence[Block]]) -> Task:
+        label, data = self._chunks.each.job.read.label, [piece.data for piece in pieces]
+        return Task(
+            f"{label(pieces[0])} to {label(pieces[-1])} of {self._chunks.each.source.name}",
+            self._chunks.number,
+            [piece.position for piece in pieces],
+            list(map(len, data)),
+            b"".join(data),
+            _bare(given),
+            self._new,
+        )
 
-    def _settle(self, mapped: Mapped | Failed) -> None:
-        if isinstance(mapped, Failed):
-            raise mapped.error
-        chunk = self._on_their_way[mapped.chunk]
+    def _given(self, records: int, new: frozenset[str]) -> dict[AnyEntity, Sequence[Block]]:
+        return {
+            entity: self._ids[entity].given(records)
+            for entity in self._entities
+            if entity.conflict is None or entity.name in new
+        }
+
+    def _again(self, chunk: _OnItsWay, new: frozenset[str]) -> None:
+        """Have it mapped once more, with other ids."""
+        chunk.given = self._given(len(chunk.task.positions), new)
+        chunk.task = chunk.task._replace(ids=_bare(chunk.given), new=new)
+        chunk.future = self._submit(chunk.task)
+
+    def _mapped(self, chunk: _OnItsWay) -> Mapped:
+        """What became of the chunk, when it has been mapped. Raises what that failed with."""
+        while True:
+            with self._report.phase("wait for workers"):
+                found = self._result(chunk)
+            used: Mapping[str, int] = {} if isinstance(found, Short) else found.used
+            for entity, blocks in chunk.given.items():
+                self._ids[entity].used(blocks, used.get(entity.name, 0), len(chunk.task.positions))
+            if isinstance(found, Short):
+                self._ids[self._entity(found.entity)].short()
+                self._again(chunk, chunk.task.new)
+                continue
+            for phase, seconds in found.seconds.items():
+                self._report.workers[phase] = self._report.workers.get(phase, 0.0) + seconds
+            if any(rows.keys and not self._all_new(rows) for rows in found.rows):
+                # A key that came before: from now on nothing is taken for granted.
+                self._new = frozenset[str]()
+                self._again(chunk, self._new)
+                continue
+            return found
+
+    def _result(self, chunk: _OnItsWay) -> Mapped | Short:
+        changed = "" if self._writers is not None else "; nothing was changed"
+        try:
+            return chunk.future.result()
+        except WorkerDiedError as error:
+            if not error.started:
+                raise BulkloadError(
+                    f"{error} as it started; a script that calls run with jobs has to do so under "
+                    "`if __name__ == '__main__':`"
+                ) from error
+            raise BulkloadError(
+                f"{error} while it mapped {chunk.task.label}, and so did another one{changed}. Where memory has run "
+                "out, use fewer jobs; where a record ends the mapping, leave it out"
+            ) from error
+        except BulkloadError:
+            raise
+        except Exception as error:
+            raise BulkloadError(
+                f"{chunk.task.label} could not be mapped elsewhere{changed}: {type(error).__name__}: {error}"
+            ) from error
+
+    def _all_new(self, rows: Rows) -> bool:
+        known = self._load.known[self._entity(rows.relation)]
+        return known.keys().isdisjoint(_keys(rows.keys[1:]))
+
+    def _entity(self, name: str) -> AnyEntity:
+        relation = self._by_name[name]
+        assert isinstance(relation, Entity)  # noqa: S101 - ids are of entities
+        return relation
+
+    def _settle(self, chunk: _OnItsWay, mapped: Mapped) -> None:
+        """Tell rows that exist from new ones, put ids in their places, and have them written."""
         for position, data, error in mapped.rejected:
-            chunk.rejected.append(position)
+            self._on_reject(position)
             if isinstance(error, RecordError):
                 self._rejects.put(self._chunks.each.job.read, Slice(position, data), error)
-        chunk.skipped = mapped.skipped
-        settled: dict[str, Settled] = {}
-        for fresh in mapped.fresh:
-            entity = self._entities[fresh.entity]
-            found = settled[fresh.entity] = self._load.settle(entity, fresh.keys, fresh.proposed)
-            if fresh.values is not None and found.owned:
+        with self._report.phase("settle keys"):
+            settled = {
+                rows.relation: self._settled(self._entity(rows.relation), rows)
+                for rows in mapped.rows
+                if isinstance(self._by_name[rows.relation], Entity) and self._by_name[rows.relation].conflict
+            }
+            ids = {name: each.ids for name, each in settled.items()}
+        done = partial(self._done, chunk, mapped)
+        if self._writers is None or any(self._is_left_to_leader(rows, settled) for rows in mapped.rows):
+            if self._writers is not None:
+                # What belongs to a row that is replaced is deleted first: it has to be there.
+                self._writers.drain()
+            for rows in mapped.rows:
+                self._write(rows, settled, ids)
+            done()
+            return
+        encoded: list[tuple[AnyRelation, bytes]] = []
+        for rows in mapped.rows:
+            if self._is_shared(rows):
                 # Before any other chunk can refer to them: those are written on connections of their own.
-                columns: list[Sequence[object]] = [found.ids, *fresh.values]
-                self._load.write_new(entity, [[column[place] for place in found.owned] for column in columns])
-        self._replies[mapped.chunk] = Settle(mapped.chunk, settled)
-        self._settled += 1
+                self._write(rows, settled, ids)
+            else:
+                encoded.append((self._by_name[rows.relation], self._encoded(rows, ids)))
+        with self._report.phase("wait for writers"):
+            self._writers.write(encoded, done)
 
-    def _hand_out(self) -> None:
-        for worker in self._workers:
-            if worker.busy:
-                continue
-            reply = next((chunk for chunk in worker.holds if chunk in self._replies), None)
-            if reply is not None:
-                with self._report.phase("exchange with workers"):
-                    worker.send(self._replies.pop(reply))
-                worker.busy = True
-            elif (
-                len(worker.holds) < _MOST_HELD
-                and self._handed_out - self._written < _MOST_ON_THEIR_WAY * len(self._workers)
-                and self._chunks
-            ):
-                self._hand_chunk(worker)
+    def _settled(self, entity: AnyEntity, rows: Rows) -> Settled:
+        if rows.keys:
+            ids = cast("Sequence[int]", rows.keys[0])
+            self._load.known[entity].update(zip(_keys(rows.keys[1:]), ids, strict=True))
+            return Settled(ids, range(len(ids)))
+        return self._load.settle(entity, _keys([rows.values[entity.written.index(name)] for name in entity.key]))
 
-    def _read_ahead(self) -> None:
-        with self._report.phase("read"):
-            self._chunks.read_ahead()
+    def _is_shared(self, rows: Rows) -> bool:
+        relation = self._by_name[rows.relation]
+        return isinstance(relation, Entity) and relation.conflict is not None and not rows.keys
 
-    def _hand_chunk(self, worker: WorkerProcess) -> None:
-        pieces, position = self._chunks.take()
-        label = self._chunks.each.job.read.label
-        worker.doing = f"{label(pieces[0])} to {label(pieces[-1])} of {self._chunks.each.source.name}"
-        with self._report.phase("exchange with workers"):
-            worker.send(*packed(self._handed_out, self._chunks.number, pieces))
-        worker.busy = True
-        self._on_their_way[self._handed_out] = _OnItsWay(len(pieces), position)
-        self._handed_out += 1
-        self._read_ahead()
+    def _is_left_to_leader(self, rows: Rows, settled: Mapping[str, Settled]) -> bool:
+        """Whether a chunk with these rows cannot be written by several: they may exist, and be replaced or found."""
+        relation = self._by_name[rows.relation]
+        if isinstance(relation.conflict, Replace):
+            return len(settled[rows.relation].owned) < len(settled[rows.relation].ids)
+        return relation.conflict is not None and not isinstance(relation, Entity)
 
-    def _write(self, encoded: Encoded) -> None:
-        by_name = {rows.relation: rows for rows in encoded.rows}
-        for relation in self._load.plan:
-            if relation.name in by_name:
-                self._load.write_rows(relation, by_name.pop(relation.name))
-                self._exchange(patient=False)
-        chunk, counts = self._on_their_way.pop(encoded.chunk), self._counts
-        self._written += 1
-        for position in chunk.rejected:
-            self._on_reject(position)
-        counts.rejected += len(chunk.rejected)
-        counts.skipped += chunk.skipped
-        counts.loaded += chunk.records - len(chunk.rejected) - chunk.skipped
-        self._watch(Progress(self._chunks.each.source.name, chunk.position, counts.loaded))
+    def _write(self, rows: Rows, settled: Mapping[str, Settled], ids: Mapping[str, Sequence[int]]) -> None:
+        relation = self._by_name[rows.relation]
+        if relation.conflict is None or rows.keys:
+            self._load.write_encoded(relation, self._encoded(rows, ids))
+        elif isinstance(relation, Entity):
+            self._load.write_settled(relation, self._values(rows, ids), settled[relation.name])
+        else:
+            self._load.write_keyed(relation, self._values(rows, ids))
+
+    def _encoded(self, rows: Rows, ids: Mapping[str, Sequence[int]]) -> bytes:
+        with self._report.phase("fill in ids"):
+            if rows.values:
+                return self._load.encoders[self._by_name[rows.relation]].rows(self._values(rows, ids))
+            return rows.filled(ids)
+
+    def _values(self, rows: Rows, ids: Mapping[str, Sequence[int]]) -> list[Sequence[object]]:
+        relation, values = self._by_name[rows.relation], list(rows.values)
+        for reference in self._load.plan.references[relation]:
+            if reference.entity.name in ids:
+                place = relation.written.index(reference.column)
+                values[place] = resolved(values[place], ids[reference.entity.name])
+        return values
+
+    def _done(self, chunk: _OnItsWay, mapped: Mapped) -> None:
+        """The rows of a chunk are written."""
+        rejected = len(mapped.rejected)
+        self._counts.rejected += rejected
+        self._counts.skipped += mapped.skipped
+        self._counts.loaded += len(chunk.task.positions) - rejected - mapped.skipped
+        self._watch(Progress(self._chunks.each.source.name, chunk.position, self._counts.loaded))
+
+
+def _bare(given: Mapping[AnyEntity, Sequence[Block]]) -> dict[str, list[Sequence[int]]]:
+    return {entity.name: [block.ids for block in blocks] for entity, blocks in given.items()}
+
+
+def _keys(columns: Sequence[Sequence[object]]) -> Sequence[Key]:
+    """The keys of rows whose columns of the key these are."""
+    return columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))

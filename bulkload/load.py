@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from operator import attrgetter
 from typing import Any, TypeVar, cast, overload
 
@@ -13,7 +13,7 @@ from bulkload import ids, statements
 from bulkload.catalog import Target
 from bulkload.encode import Encoder
 from bulkload.errors import UsageError
-from bulkload.exchange import Rows, Settled
+from bulkload.exchange import Settled
 from bulkload.merge import Finder, Merge, read_keys
 from bulkload.mode import Mode
 from bulkload.ownership import Ownership
@@ -65,12 +65,12 @@ class Load(Buffers):
         self.mode = mode
         self.report = report
         self._writer: Writer[Any] = InsertWriter() if mode is Mode.STANDARD else CopyWriter()
-        self._encoders = {
+        self.encoders = {
             relation: Encoder(relation.name, [targets[relation].columns[name] for name in relation.written])
             for relation in plan
         }
         self._merges = {
-            relation: Merge(connection, relation, targets[relation], self._encoders[relation])
+            relation: Merge(connection, relation, targets[relation], self.encoders[relation])
             for relation in plan
             if relation.conflict is not None
         }
@@ -149,43 +149,55 @@ class Load(Buffers):
             relation in self._complete for relation in plan if isinstance(relation, Entity) and relation.conflict
         )
 
-    def take_ids(self, entity: AnyEntity, count: int) -> Iterable[int]:
+    def take_ids(self, entity: AnyEntity, count: int) -> Sequence[int]:
         """So many ids for rows that are added elsewhere."""
         return self._sequences[entity].take(count)
 
-    def settle(self, entity: AnyEntity, keys: Sequence[Key], proposed: Sequence[int] | None) -> Settled:
-        """The ids of rows that were added elsewhere by their keys; who brings a new key is to write its row.
-
-        New keys get the ids `proposed` for them, or new ones.
-        """
+    def settle(self, entity: AnyEntity, keys: Sequence[Key]) -> Settled:
+        """The ids of rows that were added elsewhere by their keys; new keys get new ones."""
         known = self.known[entity]
         found = list(map(known.get, keys))
         owned = [place for place, identifier in enumerate(found) if identifier is None]
         if owned:
-            new = self.take_ids(entity, len(owned)) if proposed is None else [proposed[place] for place in owned]
-            for place, identifier in zip(owned, new, strict=True):
+            for place, identifier in zip(owned, self.take_ids(entity, len(owned)), strict=True):
                 found[place] = known[keys[place]] = identifier
         return Settled(cast("list[int]", found), owned)
 
-    def write_new(self, entity: AnyEntity, values: Sequence[Sequence[object]]) -> None:
-        """Write rows of new keys, the ids first, that were added elsewhere; they are there for all when it returns."""
-        with self.report.phase("write keyed rows"), self._transaction():
-            self._send(entity, self._writer.encode(self._encoders[entity], values))
-        self._forget_found([entity])
+    def write_encoded(self, relation: AnyRelation, rows: bytes) -> None:
+        """Write new rows that were encoded elsewhere."""
+        with self._writing(relation):
+            self._send(relation, rows)
 
-    def write_rows(self, relation: AnyRelation, rows: Rows) -> None:
-        """Write rows that were encoded elsewhere, their keys settled before."""
+    def write_settled(self, entity: AnyEntity, values: Sequence[Sequence[object]], settled: Settled) -> None:
+        """Write rows that were added elsewhere, their ids as they were settled; they are there when it returns."""
+        columns = [settled.ids, *values[1:]]
+        owned = set(settled.owned)
+        existing = [] if isinstance(entity.conflict, Keep) else [
+            place for place in range(len(settled.ids)) if place not in owned
+        ]  # fmt: skip
+        with self._writing(entity):
+            if owned:
+                self._send(entity, self._writer.encode(self.encoders[entity], _only(columns, settled.owned)))
+            if existing:
+                self._treat_existing(entity, columns, existing)
+
+    def write_keyed(self, relation: AnyRelation, values: Sequence[Sequence[object]]) -> None:
+        """Write rows with a key and no id that were added elsewhere; they may exist."""
+        columns = list(map(list, values))
+        with self._writing(relation):
+            self._treat_existing(relation, columns, self._match_and_insert(relation, columns))
+
+    @contextmanager
+    def _writing(self, relation: AnyRelation) -> Generator[None]:
         begin = time.perf_counter()
-        self.report.tables[relation.name].inserted += rows.written
         with self.report.phase("write rows" if relation.conflict is None else "write keyed rows"), self._transaction():
-            if rows.copied:
-                self._send(relation, rows.copied)
-            if rows.ids:
-                self._bring_up_to_date(relation, rows.ids, len(rows.ids), rows.arrays)
-            if rows.unmatched:
-                values = list(rows.unmatched)
-                self._treat_existing(relation, values, self._match_and_insert(relation, values))
-        self.report.tables[relation.name].seconds += time.perf_counter() - begin
+            yield
+        self.written(relation, 0, time.perf_counter() - begin)
+
+    def written(self, relation: AnyRelation, count: int, seconds: float) -> None:
+        """So many rows were written, elsewhere or here."""
+        self.report.tables[relation.name].inserted += count
+        self.report.tables[relation.name].seconds += seconds
         self._analyzed = False
         self._forget_found([relation])
 
@@ -278,7 +290,7 @@ class Load(Buffers):
 
     def _encode(self, batch: Batch[Any]) -> Any:
         """The payload to send; for rows with a key, which may exist, this is but the check that they fit."""
-        relation, encoder = batch.relation, self._encoders[batch.relation]
+        relation, encoder = batch.relation, self.encoders[batch.relation]
         if relation.conflict is None:
             return self._writer.encode(encoder, self._values(relation, batch.records, batch.ids))
         records = list(batch.keyed.values())
@@ -300,7 +312,7 @@ class Load(Buffers):
             self._merge(batch)
 
     def _send(self, relation: AnyRelation, payload: Any) -> None:
-        sent = self._writer.send(self.connection, self.targets[relation], self._encoders[relation], payload)
+        sent = self._writer.send(self.connection, self.targets[relation], self.encoders[relation], payload)
         self.report.tables[relation.name].inserted += sent
 
     def _merge(self, batch: Batch[Any]) -> None:
@@ -352,19 +364,19 @@ class Load(Buffers):
             return True
         some = _only(values, rows)
         if self.mode is not Mode.STANDARD:
-            self._send(relation, self._writer.encode(self._encoders[relation], some))
+            self._send(relation, self._writer.encode(self.encoders[relation], some))
             return True
         inserted = self._merges[relation].insert(some)
         self.report.tables[relation.name].inserted += inserted
         return inserted == len(rows)
 
-    def _treat_existing(self, relation: AnyRelation, values: list[list[object]], rows: list[int]) -> None:
+    def _treat_existing(self, relation: AnyRelation, values: Sequence[Sequence[object]], rows: list[int]) -> None:
         if isinstance(relation.conflict, Keep):
             self.report.tables[relation.name].unchanged += len(rows)
         elif rows:
             some = _only(values, rows)
             row_ids = cast("list[int]", some[0]) if isinstance(relation, Entity) else []
-            self._bring_up_to_date(relation, row_ids, len(rows), self._encoders[relation].arrays(some))
+            self._bring_up_to_date(relation, row_ids, len(rows), self.encoders[relation].arrays(some))
 
     def _bring_up_to_date(
         self, relation: AnyRelation, row_ids: Sequence[int], count: int, arrays: Sequence[bytes]
@@ -379,5 +391,5 @@ class Load(Buffers):
         self._ownership.delete_parts(parts)
 
 
-def _only(values: list[list[object]], rows: list[int]) -> list[list[object]]:
+def _only(values: Sequence[Sequence[object]], rows: Sequence[int]) -> list[list[object]]:
     return [[column[row] for row in rows] for column in values]

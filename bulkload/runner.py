@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager, nullcontext
 
 from psycopg.pq import TransactionStatus
 
 from bulkload import catalog, ledger, ultra
 from bulkload.atomic import start
-from bulkload.census import Columns, check
+from bulkload.census import check
 from bulkload.choice import Drops
 from bulkload.chunks import DEFAULT_CHUNK, Mapper, Watch, unwatched
 from bulkload.estimate import expected_rows
-from bulkload.exchange import Destination
 from bulkload.job import Input
 from bulkload.leader import Leader
 from bulkload.ledger import Line
@@ -25,10 +25,11 @@ from bulkload.passes import Passes, plan_of, spooled, unhurried_collector
 from bulkload.plan import AnyLookup, Plan
 from bulkload.rejects import Rejects
 from bulkload.report import Report
-from bulkload.server import Connection, conninfo_of, refused, transaction
+from bulkload.server import Connection, refused, transaction
+from bulkload.shares import shared_out, started
 from bulkload.stream import adapt
 from bulkload.ultra import Levers
-from bulkload.workers import WorkerProcess, needed, shared_out, started
+from bulkload.writers import writers
 
 logger = logging.getLogger("bulkload")
 
@@ -46,6 +47,7 @@ def run(
     finish: Callable[[Connection], object] | None = None,
     watch: Watch = unwatched,
     jobs: int = 1,
+    executor: Executor | None = None,
     drops: Drops | None = None,
     levers: Levers | None = None,
 ) -> Report:
@@ -59,11 +61,13 @@ def run(
     With `jobs` above 1, so many worker processes map and encode the records, where they pay and the mode is not
     `Mode.STANDARD`; this process writes, in its one transaction, and the rows are the same. Mappings that look rows up
     stay in this process. A job's functions and classes must be defined at the top level of a module; and since a
-    process imports the program's main module anew, a script calls `run` under `if __name__ == "__main__":`.
+    process imports the program's main module anew, a script calls `run` under `if __name__ == "__main__":`. With an
+    `executor` (`concurrent.futures.Executor`; that of a Dask client is one) the records are mapped there instead, and
+    `jobs` is how many chunks it works on at a time. It is the caller's to shut down.
 
-    In `Mode.ULTRA`, which needs `clear` and a connection in autocommit mode, the worker processes write, too, each on a
-    connection of its own, and indexes are built side by side; `levers` are what else it may do. It is not atomic: see
-    `bulkload.ultra`. `drops` says what is taken away while rows come in, if the mode is not `Mode.STANDARD`.
+    In `Mode.ULTRA`, which needs `clear` and a connection in autocommit mode, rows are written on `jobs` connections,
+    and indexes are built side by side; `levers` are what else it may do. It is not atomic: see `bulkload.ultra`.
+    `drops` says what is taken away while rows come in, if the mode is not `Mode.STANDARD`.
 
     In `Mode.STANDARD`, where a failure cannot undo what earlier chunks wrote, all sources are checked first, so that a
     reject too many or a file that is cut short is found before anything is written. Standard input is kept in a
@@ -78,7 +82,9 @@ def run(
     with (
         unhurried_collector(),
         spooled(inputs) as sources,
-        started(sources, processes := _processes(connection, mode, jobs), writing=mode is Mode.ULTRA) as workers,
+        started(
+            sources, processes := _processes(connection, mode, jobs), writing=mode is Mode.ULTRA, executor=executor
+        ) as workers,
     ):
         if mode is Mode.STANDARD:
             # Together, so that a fault in the sources undoes what was prepared.
@@ -91,13 +97,9 @@ def run(
             connection, sources, plan, schema=schema, mode=mode, clear=clear, drops=drops or Drops(),
             levers=levers or Levers(), prepare=prepare, report=report, processes=processes,
         ) as (load, line):  # fmt: skip
-            columns = {relation.name: target.columns for relation, target in load.targets.items()}
-            mapper = _leader(load, columns, rejects, report, sources, workers, levers or Levers()) or Mapper(
-                load, columns, load.find_id, rejects, report
-            )
             with _told_what_is_in(load, report):
                 # Whatever comes next is for a load in which nobody else writes any more.
-                with needed(workers) if mode is Mode.ULTRA else nullcontext():
+                with _mapper(load, rejects, report, sources, workers, processes, levers or Levers()) as mapper:
                     Passes(sources, mapper, report, chunk=chunk, watch=watch).run(load.flush, load.filled)
                 load.complete()
             if finish is not None:
@@ -150,29 +152,30 @@ def _started(
             yield load, line
 
 
-def _leader(
+@contextmanager
+def _mapper(
     load: Load,
-    columns: Columns,
     rejects: Rejects,
     report: Report,
     inputs: Sequence[Input],
-    workers: list[WorkerProcess],
+    executor: Executor | None,
+    jobs: int,
     levers: Levers,
-) -> Leader | None:
-    if not workers:
-        return None
+) -> Generator[Mapper]:
+    """Maps here, or by the executor where there is one."""
+    columns = {relation.name: target.columns for relation, target in load.targets.items()}
     writing = load.mode is Mode.ULTRA
     shared = shared_out(inputs, writing=writing)
-    if not load.knows_keys_of(plan_of(shared.values())):
+    if executor is not None and not load.knows_keys_of(plan_of(shared.values())):
         logger.info(
             "one process maps all records: there are keys that are too many, or of a type, to be held in memory"
         )
-        return None
-    destination = None
-    if writing:
-        targets = {relation.name: target for relation, target in load.targets.items()}
-        destination = Destination(conninfo_of(load.connection), targets, levers.async_commit, load.line)
-    return Leader(load, columns, rejects, report, shared, workers, destination)
+        executor = None
+    if executor is None:
+        yield Mapper(load, columns, load.find_id, rejects, report)
+        return
+    with writers(load, jobs, async_commit=levers.async_commit) if writing else nullcontext() as several:
+        yield Leader(load, columns, rejects, report, shared, executor, jobs, several)
 
 
 def _processes(connection: Connection, mode: Mode, jobs: int) -> int:

@@ -1,170 +1,208 @@
-"""The worker processes of a load, as their leader sees them: how they start, how they are spoken to, how they end."""
+"""Worker processes on this machine, as an executor: how they start, what they are given, how they end.
+
+A process that dies is replaced, and what it was doing is done again, once: what is run here depends on nothing that a
+process did before.
+"""
 
 from __future__ import annotations
 
-import logging
+import os
 import pickle
 import signal
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
-from multiprocessing import get_context, resource_tracker
-from typing import cast
+import threading
+import traceback
+from collections.abc import Callable, Generator
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager, suppress
+from multiprocessing import get_context, parent_process, resource_tracker
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
+from typing import Any, ParamSpec, TypeAlias, TypeVar, cast
 
-from bulkload import worker
-from bulkload.errors import BulkloadError, UsageError
-from bulkload.exchange import Encoded, Pipe, Work, receive_large
-from bulkload.job import Input, Job
-from bulkload.tables import Entity
+import attrs
 
-logger = logging.getLogger("bulkload")
+from bulkload.errors import BulkloadError
 
-# Bytes of sources below which workers are not worth their start: of 39 MB, on two cores, the gain was within the noise.
-LEAST_BYTES = 32 << 20
+P = ParamSpec("P")
+T = TypeVar("T")
 
-# Seconds that a worker is given to end by itself, and then again when it was told to.
+# The type of both ends of a pipe; to the stubs it depends on what goes each way, which here is anything.
+Pipe: TypeAlias = "Connection[object, object]"
+
+# Seconds that a process is given to end by itself, and then again when it was told to.
 _PATIENCE = 5
 
 
-class WorkerProcess:
-    """A worker process, and the leader's end of the pipe to it."""
+class WorkerDiedError(BulkloadError):
+    """A worker process is gone, and so was the one that was started in its place."""
 
-    def __init__(self, inputs: bytes, *, writing: bool = False) -> None:
-        self._writing = writing
+    def __init__(self, how: str, *, started: bool) -> None:
+        super().__init__(f"a worker process died ({how})")
+        self.how = how
+        self.started = started
+        """Whether it had begun to work."""
+
+
+@attrs.define
+class _Call:
+    future: Future[Any]
+    call: tuple[Callable[..., object], tuple[object, ...], dict[str, object]]
+
+
+class Processes(Executor):
+    """So many worker processes. Functions and arguments that are submitted must pickle."""
+
+    def __init__(self, count: int) -> None:
+        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self._stopped = False
+        with _uninterrupted():
+            self._hands = [_Hand(self._calls) for _ in range(count)]
+        for hand in self._hands:
+            hand.start()
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Have it called. The future raises WorkerDiedError where the process is lost twice."""
+        future = Future[T]()
+        self._calls.put(_Call(future, (fn, args, kwargs)))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as in the base class
+        """No process is left when it returns. With `cancel_futures`, what they are doing is cut short."""
+        if self._stopped:
+            return
+        self._stopped = True
+        if cancel_futures:
+            for hand in self._hands:
+                hand.stop()
+        for _ in self._hands:
+            self._calls.put(None)
+        if wait:
+            for hand in self._hands:
+                hand.join()
+
+
+class _Hand(threading.Thread):
+    """Speaks to one process at a time."""
+
+    def __init__(self, calls: SimpleQueue[_Call | None]) -> None:
+        super().__init__(name="bulkload-worker", daemon=True)
+        self._calls = calls
+        self._stopping = False
+        self._process = _Process()
+
+    def run(self) -> None:
+        try:
+            while (call := self._calls.get()) is not None:
+                if self._stopping or not call.future.set_running_or_notify_cancel():
+                    call.future.cancel()
+                    continue
+                try:
+                    result = self._called(call)
+                except Exception as error:  # noqa: BLE001 - raised by whoever waits for it
+                    call.future.set_exception(error)
+                else:
+                    call.future.set_result(result)
+        finally:
+            self._process.end()
+
+    def stop(self) -> None:
+        """End the process, whatever it does."""
+        self._stopping = True
+        self._process.terminate()
+
+    def _called(self, call: _Call) -> object:
+        try:
+            return self._process.call(call.call)
+        except WorkerDiedError as error:
+            # What cannot start would not start again.
+            if self._stopping or not error.started:
+                raise
+            self._process.end()
+            with _uninterrupted():
+                self._process = _Process()
+            return self._process.call(call.call)
+
+
+class _Process:
+    """A worker process, and this end of the pipe to it."""
+
+    def __init__(self) -> None:
         # Not fork: a process with threads and an open connection must not be copied.
         context = get_context("spawn")
         pipe, theirs = context.Pipe()
-        self.pipe = cast(Pipe, pipe)
-        self.process = context.Process(target=worker.main, args=(theirs, inputs), daemon=True)
-        self.process.start()
+        self._pipe = cast(Pipe, pipe)
+        self._process = context.Process(target=serve, args=(theirs,), daemon=True)
+        self._process.start()
         theirs.close()
-        self.busy = True
-        """Whether it has yet to answer."""
-        self.holds: list[int] = []
-        """The chunks that it has mapped and not handed over."""
-        self.doing = ""
-        """What it does, for a message."""
-        self.seconds: Mapping[str, float] = {}
-        """What its phases took so far."""
+        self._started = False
 
-    def send(self, message: object, data: bytes | None = None) -> None:
-        """Send a message, and the bytes that follow it. Raises BulkloadError where the process is gone."""
+    def call(self, call: object) -> object:
+        """What the call returned in the process. Raises what it raised, or WorkerDiedError."""
         try:
-            self.pipe.send(message)
-            if data is not None:
-                self.pipe.send_bytes(data)
-        except OSError as error:
-            raise self._death() from error
-
-    def receive(self) -> object:
-        """Its next message. Raises BulkloadError where the process is gone."""
-        try:
-            message = self.pipe.recv()
-            return receive_large(self.pipe, message) if isinstance(message, Encoded) else message
+            if not self._started:
+                self._pipe.recv()
+                self._started = True
+            self._pipe.send(call)
+            ok, result = cast("tuple[bool, object]", self._pipe.recv())
         except (EOFError, OSError) as error:
-            raise self._death() from error
+            self._process.join(_PATIENCE)
+            code = self._process.exitcode or 0
+            how = f"signal {-code}" if code < 0 else f"exit code {code}"
+            raise WorkerDiedError(how, started=self._started or code != 1) from error
+        if ok:
+            return result
+        raise cast("Exception", result)
 
-    def end(self, patience: float = _PATIENCE) -> None:
+    def terminate(self) -> None:
+        # It may be ended by another thread at this moment.
+        with suppress(ValueError):
+            self._process.terminate()
+
+    def end(self) -> None:
         """See to it that the process is gone."""
-        self.pipe.close()
-        self.process.join(patience)
-        if self.process.is_alive():
-            self.process.terminate()
-            self.process.join(_PATIENCE)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
-        self.process.close()
-
-    def _death(self) -> BulkloadError:
-        self.process.join(_PATIENCE)
-        code = self.process.exitcode or 0
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        if not self.doing and code == 1:
-            return BulkloadError(
-                f"a worker process died ({how}) as it started; a script that calls run with jobs has to do so under "
-                "`if __name__ == '__main__':`"
-            )
-        when = f"while it mapped {self.doing}" if self.doing else "as it started"
-        changed = "" if self._writing else "; nothing was changed"
-        return BulkloadError(
-            f"a worker process died ({how}) {when}{changed}. Where memory has run out, use fewer jobs; "
-            "where a record ends the mapping, leave it out"
-        )
+        self._pipe.close()
+        self._process.join(_PATIENCE)
+        if self._process.is_alive():
+            self._process.terminate()
+            self._process.join(_PATIENCE)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        self._process.close()
 
 
-@contextmanager
-def started(inputs: Sequence[Input], jobs: int, *, writing: bool = False) -> Generator[list[WorkerProcess]]:
-    """So many worker processes for these inputs; none where they would not pay. They are gone when the block ends.
-
-    Raises UsageError for a job that cannot be sent to another process, before any is started.
-    """
-    if jobs < 1:
-        raise UsageError(f"jobs is {jobs}; it is the number of processes that map, at least 1")
-    mine = shared_out(inputs, writing=writing)
-    if jobs == 1 or not mine:
-        yield []
-        return
-    sent = _pickled(mine)
-    size = sum(each.source.size or 0 for each in mine.values())
-    if size < LEAST_BYTES:
-        logger.debug("no worker processes for %d bytes", size)
-        yield []
-        return
-    processes: list[WorkerProcess] = []
-    try:
-        with _uninterrupted():
-            processes.extend(WorkerProcess(sent, writing=writing) for _ in range(jobs))
-        with needed(processes):
-            yield processes
-    finally:
-        for each in processes:
-            each.end()
+def serve(pipe: Pipe) -> None:
+    """What a worker process does: answer calls until the pipe is closed."""
+    # Whoever started it is interrupted too, and ends it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        pipe.send(None)
+        while True:
+            answer: tuple[bool, object]
+            try:
+                function, args, kwargs = cast("tuple[Callable[..., object], Any, Any]", pipe.recv())
+                answer = True, function(*args, **kwargs)
+            except (EOFError, BrokenPipeError, ConnectionResetError):
+                raise
+            except Exception as error:  # noqa: BLE001 - raised at the other end
+                answer = False, _sendable(error)
+            pipe.send(answer)
 
 
-@contextmanager
-def needed(processes: list[WorkerProcess]) -> Generator[None]:
-    """A block that needs the processes: when it ends they are gone, and the list is empty. It may be inside another."""
-    try:
-        yield
-    except BaseException:
-        for each in processes:
-            each.process.terminate()
-        raise
-    finally:
-        # All of them first, so that they end side by side.
-        for each in processes:
-            each.pipe.close()
-        while processes:
-            processes.pop().end()
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+    os._exit(1)
 
 
-def shared_out(inputs: Sequence[Input], *, writing: bool) -> dict[int, Input]:
-    """Those of the inputs, by number, whose records can be mapped, or mapped and written, in worker processes."""
-    return {number: each for number, each in enumerate(inputs) if _can_be_shared_out(each.job, writing=writing)}
-
-
-def _can_be_shared_out(job: Job[object], *, writing: bool) -> bool:
-    # What is looked up is known to the leader alone; so is what a key stands for in which there is another one. A
-    # shared row is written before the chunk that it came with, so that it may refer to nothing in that.
-    return not job.plan.lookups and not any(
-        (reference.entity.conflict is not None and reference.column in relation.key)
-        or (writing and worker.is_shared(relation))
-        for relation, references in job.plan.references.items()
-        for reference in references
-        if isinstance(relation, Entity)
-    )
-
-
-def _pickled(inputs: Mapping[int, Input]) -> bytes:
-    for each in inputs.values():
-        try:
-            pickle.dumps(each.job)
-        except (pickle.PicklingError, AttributeError, TypeError) as error:
-            raise UsageError(
-                f"the job {each.job.name} cannot be sent to worker processes: {error}; define its functions and "
-                "classes at the top level of a module, or give jobs=1"
-            ) from error
-    return pickle.dumps(inputs)
+def _sendable(error: Exception) -> Exception:
+    with suppress(Exception):
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - of our own making
+        return error
+    return BulkloadError(f"{type(error).__name__}: {error}: {traceback.format_exc()}")
 
 
 @contextmanager
@@ -177,9 +215,3 @@ def _uninterrupted() -> Generator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def packed(chunk: int, number: int, pieces: Sequence[tuple[int, bytes]]) -> tuple[Work, bytes]:
-    """Records of an input as a message: the bytes as one piece, which costs least."""
-    data = [piece[1] for piece in pieces]
-    return Work(chunk, number, [piece[0] for piece in pieces], list(map(len, data))), b"".join(data)

@@ -66,10 +66,17 @@ class PostTag:
     weight: int
 
 
+@record
+class Part:
+    slug: str
+    number: int
+
+
 TAGS = Entity("tags", Tag, ("name",), conflict=Keep(on=("name",)))
 AUTHORS = Entity("authors", Author, ("name", "tag_id", "age"), conflict=Update(on=("name",)))
 POSTS = Entity("posts", Post, ("slug", "author_id"), conflict=Replace(on=("slug",)))
 LINES = Table("lines", Line, ("post_id", "tag_id", "number"))
+PARTS = Entity("parts", Part, ("slug", "number"))
 POST_TAGS = Table("post_tags", PostTag, ("post_id", "tag_id", "weight"), conflict=Update(on=("post_id", "tag_id")))
 
 
@@ -98,6 +105,11 @@ def look_up(sink: Sink, document: dict[str, Any]) -> None:
     sink.find(Lookup(TAGS, on=("name",)), document["slug"])
 
 
+def add_parts(sink: Sink, document: dict[str, Any]) -> None:
+    """As many rows as the record says."""
+    sink.extend(PARTS, (Part(document["slug"], number) for number in document["parts"]))
+
+
 PLAN = Plan(TAGS, AUTHORS, POSTS, LINES, POST_TAGS)
 READ = JsonRecords(dict[str, Any], key="slug")
 POSTS_JOB = Job("posts", PLAN, READ, add_post, identity=POSTS)
@@ -105,4 +117,5 @@ UNTOLD_JOB = Job("posts", PLAN, READ, add_post)
 """Without an identity: a post may come again in another chunk."""
 ENDING_JOB = Job("posts", PLAN, READ, exit_at_once)
 LOOKING_JOB = Job("posts", PLAN, READ, look_up)
+PARTS_JOB = Job("parts", Plan(PARTS), READ, add_parts)
 LAMBDA_JOB = Job("lambda", tables.ITEM_PLAN, gamedb.ITEMS_JOB.read, lambda _sink, _document: None)

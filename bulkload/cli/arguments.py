@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bulkload.choice import Drop
 from bulkload.chunks import DEFAULT_CHUNK
-from bulkload.cli import commands, maintenance
+from bulkload.cli import commands, executors, maintenance
 from bulkload.errors import UsageError
 
 _EPILOG = """\
@@ -39,7 +38,9 @@ class Options(argparse.Namespace):
     foreign_keys: bool
     keys: bool
     dry_run: bool
-    jobs: int
+    jobs: int | None
+    executor: str
+    scheduler: str | None
     drop_indexes: str
     drop_foreign_keys: str
     drop_keys: str
@@ -221,10 +222,17 @@ def _add_modes(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--jobs",
         type=_at_least_one,
-        default=os.cpu_count() or 1,
         metavar="N",
-        help="worker processes, for --optimized and --ultra and files that are large enough (default: the cores)",
+        help="worker processes, for --optimized and --ultra and files that are large enough (default: the cores); with "
+        "--executor dask the chunks that the cluster works on at a time (default: its threads)",
     )
+    group.add_argument(
+        "--executor",
+        choices=["processes", executors.DASK],
+        default="processes",
+        help="what maps records: processes of its own (default), or a Dask cluster whose workers have this package",
+    )
+    group.add_argument("--scheduler", metavar="ADDR", help="the scheduler of the cluster, as in tcp://10.0.0.1:8786")
     group.add_argument(
         "--dry-run",
         action="store_true",

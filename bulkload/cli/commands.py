@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 import time
@@ -16,6 +15,7 @@ from bulkload.census import check
 from bulkload.choice import Drop, Drops
 from bulkload.chunks import DEFAULT_CHUNK
 from bulkload.cli import output
+from bulkload.cli.executors import DASK, executor
 from bulkload.cli.servers import connection
 from bulkload.errors import BulkloadError, UsageError
 from bulkload.job import Input, Job
@@ -58,6 +58,10 @@ def refuse_contradictions(options: Options) -> None:
         raise UsageError("--ultra needs --optimized and --clear")
     if getattr(options, "ultra", None) is False and (options.unlogged or options.no_async_commit):
         raise UsageError("--unlogged and --no-async-commit are levers of --ultra")
+    if hasattr(options, "executor") and (options.executor == DASK) != (options.scheduler is not None):
+        raise UsageError("--executor dask and --scheduler go together")
+    if getattr(options, "executor", "") == DASK and not options.optimized:
+        raise UsageError("--executor dask needs --optimized: without it, one process maps")
     dropping = [getattr(options, f"drop_{name}", None) for name in ("indexes", "foreign_keys", "keys")]
     if getattr(options, "optimized", None) is False and Drop.ALWAYS.value in dropping:
         raise UsageError("without --optimized nothing is dropped")
@@ -181,7 +185,10 @@ def _run(
     clear: bool,
     rejects: Rejects | None = None,
 ) -> Report:
-    with output.progress(options, [each.source for each in inputs]) as watch:
+    with (
+        executor(options) as (mapping, jobs),
+        output.progress(options, [each.source for each in inputs]) as watch,
+    ):
         return run(
             connection,
             inputs,
@@ -193,7 +200,8 @@ def _run(
             prepare=lambda opened: gamedb.create_schema(opened, schema),
             finish=lambda opened: gamedb.refresh_views(opened, schema),
             watch=watch,
-            jobs=getattr(options, "jobs", os.cpu_count() or 1),
+            jobs=jobs,
+            executor=mapping,
             drops=_drops(options),
             levers=_levers(options),
         )

@@ -41,8 +41,8 @@ from bulkload import (
     ledger,
     recovery,
     run,
+    shares,
     ultra,
-    workers,
 )
 from bulkload.catalog import Stakes
 from bulkload.choice import Drop, Drops
@@ -83,7 +83,7 @@ PATIENCE = 30.0
 @pytest.fixture(autouse=True)
 def workers_always_pay(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """However small the sources are. After each test, no process and no thread is left."""
-    monkeypatch.setattr(workers, "LEAST_BYTES", 0)
+    monkeypatch.setattr(shares, "LEAST_BYTES", 0)
     threads = {thread for thread in threading.enumerate() if thread.name.startswith("bulkload")}
     yield
     assert multiprocessing.active_children() == []
@@ -609,15 +609,21 @@ def test_the_backend_of_a_worker_is_terminated(
 
 
 @pytest.mark.parametrize("place", [1, 5])
-def test_a_worker_is_killed(items: ServerConnection, gamedb_database: str, files: gamedb.Files, place: int) -> None:
+def test_workers_are_killed_again_and_again(
+    items: ServerConnection, gamedb_database: str, files: gamedb.Files, place: int
+) -> None:
     """The message does not say that nothing was changed."""
     before = catalog_of(items)
 
-    def kill() -> None:
-        os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
+    counting = itertools.count(1)
+
+    def kill(_progress: Progress) -> None:
+        if next(counting) >= place:
+            for child in multiprocessing.active_children():
+                os.kill(child.pid or 0, signal.SIGKILL)
 
     with pytest.raises(BulkloadError, match=r"a worker process died \(signal 9\)") as raised:
-        load(items, inputs(files), chunk=10, watch=at(place, kill))
+        load(items, inputs(files), chunk=10, watch=kill)
     assert "nothing was changed" not in str(raised.value)
     assert_put_back(items, gamedb_database, before)
 
@@ -746,12 +752,12 @@ def test_rows_that_break_a_key(connection: ServerConnection, database: str, tmp_
 LEADER = """
 import sys
 import psycopg
-from bulkload import Input, Mode, Source, gamedb, run, workers
+from bulkload import Input, Mode, Source, gamedb, run, shares
 from bulkload.choice import Drop, Drops
 from bulkload.ultra import Levers
 
 if __name__ == "__main__":
-    workers.LEAST_BYTES = 0
+    shares.LEAST_BYTES = 0
     _, conninfo, unlogged, *paths = sys.argv
     jobs = (gamedb.ITEMS_JOB, gamedb.NANOS_JOB, gamedb.PERKS_JOB, gamedb.SYMBIANTS_JOB)
     inputs = [Input(job, Source(path)) for job, path in zip(jobs, paths, strict=True)]

@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ from bulkload import (
     UsageError,
     gamedb,
     run,
-    workers,
+    shares,
 )
 from tests import mappings
 
@@ -40,7 +42,7 @@ SIZES = gamedb.Sizes(items=250, nanos=30, perks=25, symbiants=40)
 @pytest.fixture(autouse=True)
 def workers_always_pay(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """However small the sources are. After each test, no process is left."""
-    monkeypatch.setattr(workers, "LEAST_BYTES", 0)
+    monkeypatch.setattr(shares, "LEAST_BYTES", 0)
     yield
     assert multiprocessing.active_children() == []
 
@@ -176,21 +178,63 @@ def test_the_limit_of_rejects_ends_the_load_at_the_same_record(posts: ServerConn
     assert posts.execute("SELECT count(*) FROM tags").fetchall() == [(0,)]
 
 
+@pytest.mark.parametrize("mode", [Mode.OPTIMIZED, Mode.ULTRA])
+@pytest.mark.parametrize("kind", [ThreadPoolExecutor, ProcessPoolExecutor])
+def test_any_executor_maps(
+    items: ServerConnection, files: gamedb.Files, kind: type[ThreadPoolExecutor | ProcessPoolExecutor], mode: Mode
+) -> None:
+    """What it gives back is written here, and it is left running."""
+    options: dict[str, Any] = {"mp_context": get_context("spawn")} if kind is ProcessPoolExecutor else {}
+    with kind(2, **options) as executor:
+        report = load(items, files, clear=True, chunk=10, jobs=2, executor=executor, mode=mode)
+        assert executor.submit(os.getpid).result()
+    assert differences(items, files) == []
+    assert counts(report) == counts(load(items, files, clear=True, chunk=10))
+
+
+def test_records_that_need_more_ids_than_those_before(posts: ServerConnection, tmp_path: Path) -> None:
+    """Are mapped again with as many, and their rows keep their order."""
+    source = tmp_path / "posts.json"
+    sizes = [1, 0, 700, 0, 3000, 1, 0]
+    texts = [{"slug": f"p{number}", "parts": list(range(size))} for number, size in enumerate(sizes)]
+    source.write_text(json.dumps(texts), encoding="utf-8")
+    posts.execute("CREATE TABLE parts (id serial PRIMARY KEY, slug text NOT NULL, number int NOT NULL)")
+    run(posts, [Input(mappings.PARTS_JOB, Source(str(source)))], chunk=1, jobs=2)
+    for number, size in enumerate(sizes):
+        rows = posts.execute("SELECT number FROM parts WHERE slug = %s ORDER BY id", [f"p{number}"]).fetchall()
+        assert [value for (value,) in rows] == list(range(size))
+
+
 # --- What goes wrong ---
 
 
-def test_a_worker_that_is_killed_undoes_the_load(items: ServerConnection, files: gamedb.Files) -> None:
-    """The message says what it was at; the old content is whole."""
-    load(items, files)
+def kill_workers() -> None:
+    for child in multiprocessing.active_children():
+        os.kill(child.pid or 0, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("mode", [Mode.OPTIMIZED, Mode.ULTRA])
+def test_what_a_killed_worker_did_is_done_again(items: ServerConnection, files: gamedb.Files, mode: Mode) -> None:
+    """By another process, and once: the rows and the counts are those of one process."""
+    moments = iter([False, True])
 
     def kill(_progress: Progress) -> None:
-        for child in multiprocessing.active_children():
-            os.kill(child.pid or 0, signal.SIGKILL)
+        if next(moments, False):
+            kill_workers()
 
-    # The first one that is found dead may be one that had yet to start.
-    message = r"a worker process died \(signal 9\) (while it mapped record \d+ .* of items.json|as it started); nothing"
+    report = run(items, inputs(files), clear=True, chunk=10, jobs=2, watch=kill, mode=mode, finish=gamedb.refresh_views)
+    assert differences(items, files) == []
+    assert counts(report) == counts(load(items, files, clear=True, chunk=10))
+
+
+def test_workers_that_are_killed_again_undo_the_load(items: ServerConnection, files: gamedb.Files) -> None:
+    """The message says what it was at; the old content is whole."""
+    load(items, files)
+    message = (
+        r"a worker process died \(signal 9\) while it mapped record \d+ .* of items.json, and so did another one; no"
+    )
     with pytest.raises(BulkloadError, match=message):
-        run(items, inputs(files), clear=True, chunk=10, jobs=2, watch=kill)
+        run(items, inputs(files), clear=True, chunk=10, jobs=2, watch=lambda _progress: kill_workers())
     assert differences(items, files) == []
 
 
@@ -225,10 +269,10 @@ def test_an_interrupt_leaves_no_process(items: ServerConnection, files: gamedb.F
 LEADER = """
 import os, signal, sys
 import psycopg
-from bulkload import Input, Source, gamedb, run, workers
+from bulkload import Input, Source, gamedb, run, shares
 
 if __name__ == "__main__":
-    workers.LEAST_BYTES = 0
+    shares.LEAST_BYTES = 0
     with psycopg.connect(sys.argv[1]) as connection:
         inputs = [Input(gamedb.ITEMS_JOB, Source(sys.argv[2]))]
         run(connection, inputs, chunk=10, jobs=2, watch=lambda _progress: os.kill(os.getpid(), signal.SIGKILL))

@@ -17,7 +17,8 @@ LAYERS = (
     "catalog", "definitions", "locks", "choice", "rebuild", "ledger", "builders", "restore", "recovery",
     "ids", "stream", "merge", "ownership", "sink", "exchange", "mode", "load", "atomic", "ultra",
     "memory", "source", "slices", "path", "json_split", "json_records", "csv_records", "formats", "rejects", "job",
-    "estimate", "versions", "chunks", "passes", "preview", "census", "worker", "workers", "leader", "runner",
+    "estimate", "versions", "chunks", "passes", "preview", "census", "worker", "workers", "shares",
+    "blocks", "writers", "leader", "runner",
     "embedded",
 )  # fmt: skip
 

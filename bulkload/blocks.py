@@ -1,0 +1,66 @@
+"""Ids in blocks, for chunks that are mapped elsewhere: each is given more than it should need; what is left is used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from bulkload.load import Load
+from bulkload.plan import AnyEntity
+
+# Ids that a chunk is given beyond those of the one with the most so far, as a share and as a number.
+_SPARE_SHARE, _SPARE = 0.25, 64
+
+
+class Block(NamedTuple):
+    """Ids in the order of their sequence, which rows of a record come in, too."""
+
+    drawn: int
+    """How many were drawn before."""
+    ids: Sequence[int]
+
+    def cut(self, count: int) -> tuple[Block, Block]:
+        """The first so many, and the others."""
+        return Block(self.drawn, self.ids[:count]), Block(self.drawn + count, self.ids[count:])
+
+
+class Ids:
+    """The ids that chunks are given for rows that are theirs alone."""
+
+    def __init__(self, load: Load, entity: AnyEntity) -> None:
+        self._load = load
+        self._entity = entity
+        self._drawn = 0
+        self._left: list[Block] = []
+        self._per_record = 1.0
+        """The most that a chunk used."""
+
+    def given(self, records: int) -> list[Block]:
+        """Ids for a chunk of so many records."""
+        wanted = int(self._per_record * records * (1 + _SPARE_SHARE)) + _SPARE
+        held = sum(len(block.ids) for block in self._left)
+        if held < wanted:
+            self._left.append(Block(self._drawn, self._load.take_ids(self._entity, wanted - held)))
+            self._drawn += wanted - held
+        given, self._left = _cut(sorted(self._left), wanted)
+        return given
+
+    def used(self, given: Sequence[Block], count: int, records: int) -> None:
+        """A chunk used so many of those that it was given."""
+        self._per_record = max(self._per_record, count / records)
+        self._left += _cut(given, count)[1]
+
+    def short(self) -> None:
+        """A chunk had too few."""
+        self._per_record *= 2
+
+
+def _cut(blocks: Sequence[Block], count: int) -> tuple[list[Block], list[Block]]:
+    """The first so many ids, and the others."""
+    first, others = list[Block](), list[Block]()
+    for block in blocks:
+        head, tail = block.cut(max(count, 0))
+        count -= len(block.ids)
+        first += [head] if head.ids else []
+        others += [tail] if tail.ids else []
+    return first, others
