@@ -39,7 +39,7 @@ class Floors:
         command = [program("pg_dump"), "-Fd", "-j2", "--exclude-schema=bulkload", f"--file={floors.dump}", conninfo]
         subprocess.run(command, check=True)
         rows = directory / "rows"
-        rows.mkdir(mode=0o777)
+        rows.mkdir()
         statements: list[str] = []
         with psycopg.connect(conninfo, autocommit=True) as connection:
             for table in tables:

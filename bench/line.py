@@ -30,8 +30,10 @@ Blocks: TypeAlias = "queue.Queue[tuple[float, bytes]]"
 _BLOCK = 1 << 18
 _UNDER_WAY = 256
 """Blocks between the two ends, 64 MiB where they are full: a bound for when the other end is slower."""
-_STATEMENTS = b"QE"
+_STATEMENTS = (b"Q", b"E")
 """The messages that make the server run a statement: Query and Execute."""
+_FAREWELL = b"X"
+"""The message that ends a connection, and that nobody waits for an answer to."""
 
 
 @attrs.define
@@ -51,9 +53,6 @@ class Tally:
 
     def client(self, block: bytes) -> None:
         """Take note of what the client says."""
-        if not self._servers_turn:
-            self._servers_turn = True
-            self.round_trips += 1
         at = 0
         while at < len(block):
             if self._left:
@@ -65,7 +64,7 @@ class Tally:
                 step = min(size - len(self._header), len(block) - at)
                 self._header += block[at : at + step]
                 if len(self._header) == size:
-                    self.statements += self._started and self._header[0] in _STATEMENTS
+                    self._note(self._header[:-4])
                     self._left = int.from_bytes(self._header[-4:]) - 4
                     self._header, self._started = b"", True
             at += step
@@ -73,6 +72,13 @@ class Tally:
     def server(self, _: bytes) -> None:
         """Take note that the server says something."""
         self._servers_turn = False
+
+    def _note(self, kind: bytes) -> None:
+        """Take note of a message; the first one has no kind."""
+        self.statements += kind in _STATEMENTS
+        if not self._servers_turn and kind != _FAREWELL:
+            self._servers_turn = True
+            self.round_trips += 1
 
 
 class Line:

@@ -80,7 +80,8 @@ class _Watch:
             of_client = [status for pid, status in found.items() if pid in self._known]
             self._known = set(found)
             self.largest_process = max([self.largest_process, *(status["VmHWM"] for status in of_client)])
-            self.all_processes = max(self.all_processes, sum(status["VmRSS"] for status in of_client))
+            together = sum(status["VmRSS"] for status in of_client)
+            self.all_processes = max(self.all_processes, self.largest_process, together)
             backends = [_status(pid) for pid in _children(self._postmaster)]
             self.largest_backend = max([self.largest_backend, *(status.get("RssAnon", 0) for status in backends)])
 

@@ -3,7 +3,7 @@
     python -m bench.process WAY CONNINFO DIRECTORY
 
 WAY is a baseline or a mode of bulkload, CONNINFO says where the tables are, DIRECTORY has the source files. The seconds
-are from the first connection until the view is fresh; starting Python and importing modules is not in them.
+are from the first record read until the view is fresh; starting Python and importing modules is not in them.
 """
 
 from __future__ import annotations

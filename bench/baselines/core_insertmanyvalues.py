@@ -20,13 +20,11 @@ Rows: TypeAlias = Sequence[dict[str, object]]
 
 def load(dsn: str, files: Files) -> None:
     """Fill the items part."""
-    engine = models.engine(dsn)
-    with dropped(dsn), engine.connect() as connection:
+    with dropped(dsn), models.engine(dsn).connect() as connection:
         shared = Shared(connection)
         for batch in batches(records(files), _BATCH):
             _add(connection, shared, batch)
             connection.commit()
-    engine.dispose()
 
 
 def _add(connection: Connection, shared: Shared, batch: Sequence[Record]) -> None:

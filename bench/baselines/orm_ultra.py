@@ -28,14 +28,12 @@ _BATCH = 5000
 
 def load(dsn: str, files: Files) -> None:
     """Fill the items part."""
-    engine = models.engine(dsn)
-    with dropped(dsn), Session(engine, expire_on_commit=False, autoflush=False) as session:
+    with dropped(dsn), Session(models.engine(dsn), expire_on_commit=False, autoflush=False) as session:
         importer = _Importer(session)
         for batch in batches(records(files), _BATCH):
             importer.add(batch)
             session.commit()
             session.expunge_all()
-    engine.dispose()
 
 
 class _Importer:

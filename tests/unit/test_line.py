@@ -43,3 +43,12 @@ def test_a_round_trip_is_a_turn() -> None:
     assert tally.round_trips == 2
     tally.client(QUERY)
     assert tally.round_trips == 3
+
+
+def test_nobody_waits_for_an_answer_to_a_farewell() -> None:
+    """The message that ends a connection is no turn."""
+    tally = Tally()
+    tally.client(START)
+    tally.server(b"R")
+    tally.client(message(b"X", b""))
+    assert tally.round_trips == 1
