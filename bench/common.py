@@ -45,6 +45,14 @@ def fresh(server: embedded.Server, name: str) -> str:
     return make_conninfo(server.conninfo, dbname=name)
 
 
+def empty(server: embedded.Server, name: str) -> str:
+    """The same, with the tables of the items database."""
+    conninfo = fresh(server, name)
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        gamedb.create_schema(connection)
+    return conninfo
+
+
 def by_process(way: str, conninfo: str, files: gamedb.Files) -> list[str]:
     """The command that loads the items part one way, in a process of its own."""
     return [sys.executable, "-m", "bench.process", way, conninfo, str(files.items.parent)]

@@ -9,7 +9,8 @@ The second run fails where a ratio has become more than 15 % worse than it was i
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator
+from argparse import ArgumentTypeError
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import cast
 
@@ -24,25 +25,33 @@ from bulkload import Input, Source, embedded, gamedb
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--compare",
-        type=Path,
+        type=_results,
         metavar="FILE",
         help="the --benchmark-json of an earlier run, to hold the ratios against",
     )
+
+
+def _results(file: str) -> object:
+    # Read at once: the run whose ratios it is for may take an hour.
+    try:
+        return json.loads(Path(file).read_text())
+    except OSError as error:
+        raise ArgumentTypeError(str(error)) from error
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
     """Hold the ratios of a bench against those of the earlier run, when it has passed."""
     result = yield
-    file = cast("Path | None", pyfuncitem.config.getoption("compare"))
+    results = cast("Mapping[str, object] | None", pyfuncitem.config.getoption("compare"))
     benchmark = cast("BenchmarkFixture | None", pyfuncitem.funcargs.get("benchmark"))
-    if file is not None and benchmark is not None and "ratios" in benchmark.extra_info:
-        before = gate.earlier(json.loads(file.read_text()), pyfuncitem.name)
+    if results is not None and benchmark is not None and "ratios" in benchmark.extra_info:
+        before = gate.earlier(results, pyfuncitem.name)
         if before is None:
-            pytest.fail(f"{file} has no ratios of {pyfuncitem.name}", pytrace=False)
+            pytest.fail(f"the earlier run has no ratios of {pyfuncitem.name}", pytrace=False)
         found = gate.worse(before, cast("gate.Info", benchmark.extra_info))
         if found:
-            pytest.fail("\n".join([f"worse than in {file}:", *found]), pytrace=False)
+            pytest.fail("\n".join(["worse than in the earlier run:", *found]), pytrace=False)
     return result
 
 

@@ -24,11 +24,10 @@ from typing import cast
 import attrs
 import psycopg
 import pytest
-from psycopg.conninfo import conninfo_to_dict
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench import floors, plot
-from bench.common import CORES, ITEMS, by_process, counts, fresh, rounds, tell
+from bench.common import CORES, ITEMS, by_process, counts, empty, fresh, rounds, tell
 from bench.floors import Floors
 from bench.ladder import WAYS, Kind, Rung, Way, table
 from bench.line import Line
@@ -37,6 +36,7 @@ from bulkload import embedded, gamedb
 from bulkload.gamedb.tables import ITEM_PLAN
 
 ROUNDS = rounds(full=2, small=3)
+_DATABASE = "ladder"
 TABLES = [relation.name for relation in ITEM_PLAN]
 
 
@@ -51,12 +51,10 @@ class Stand:
 
     def fresh(self, way: Way) -> str:
         """A database as the way expects it."""
-        conninfo = fresh(self.server, "ladder")
-        if way.kind is Kind.FLOOR:
-            self.floors.prepare(way.name, conninfo)
-        else:
-            with psycopg.connect(conninfo, autocommit=True) as connection:
-                gamedb.create_schema(connection)
+        if way.kind is not Kind.FLOOR:
+            return empty(self.server, _DATABASE)
+        conninfo = fresh(self.server, _DATABASE)
+        self.floors.prepare(way.name, conninfo)
         return conninfo
 
     def run(self, way: Way, conninfo: str) -> Cost:
@@ -68,7 +66,7 @@ class Stand:
         """Run it once to count what passes between client and server, and check what comes of it."""
         conninfo = self.fresh(way)
         with Line(self.server.conninfo) as line:
-            self.run(way, line.conninfo(str(conninfo_to_dict(conninfo)["dbname"])))
+            self.run(way, line.conninfo(_DATABASE))
         if way.name == floors.COPY:
             found = counts(conninfo)
             assert {name: found[name] for name in TABLES} == {name: self.expected.rows[name] for name in TABLES}
@@ -80,9 +78,7 @@ class Stand:
 
 @pytest.fixture
 def stand(server: embedded.Server, files: gamedb.Files, tmp_path: Path) -> Stand:
-    conninfo = fresh(server, "finished")
-    with psycopg.connect(conninfo, autocommit=True) as connection:
-        gamedb.create_schema(connection)
+    conninfo = empty(server, "finished")
     cost(by_process("optimized", conninfo, files), server)
     kept = Floors.of(conninfo, TABLES, tmp_path)
     return Stand(server, files, kept, gamedb.expected(files.items, files.nanos, None, None))
