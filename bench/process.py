@@ -20,6 +20,7 @@ import psycopg
 
 from bench.common import CORES
 from bulkload import Input, Mode, Source, gamedb, run
+from bulkload.passes import unhurried_collector
 
 MODES = {mode.value for mode in Mode}
 
@@ -35,11 +36,12 @@ def by_bulkload(mode: Mode, dsn: str, files: gamedb.Files) -> None:
 
 
 def by_baseline(name: str) -> Callable[[str, gamedb.Files], None]:
-    """One of bench.baselines; like bulkload, it ends with the view refreshed."""
+    """One of bench.baselines; like bulkload, with a slow garbage collector and the view refreshed in the end."""
     load = cast("Callable[[str, gamedb.Files], None]", importlib.import_module(f"bench.baselines.{name}").load)
 
     def loaded(dsn: str, files: gamedb.Files) -> None:
-        load(dsn, files)
+        with unhurried_collector():
+            load(dsn, files)
         with psycopg.connect(dsn, autocommit=True) as connection:
             gamedb.refresh_views(connection)
 

@@ -29,7 +29,7 @@ CROSS JOIN LATERAL (
         "AOID" int, "Name" text, "Description" text, "StatValues" jsonb, "AttackDefenseData" jsonb,
         "AnimationMesh" jsonb, "ActionData" jsonb, "SpellData" jsonb, "ShopHashData" jsonb)
 ) AS fields;
-ANALYZE parts;
+ANALYZE parts (id, aoid, number);
 
 -- Of each AOID the last record counts.
 DELETE FROM parts p USING parts later WHERE later.aoid = p.aoid AND later.number > p.number;
