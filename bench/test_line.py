@@ -3,9 +3,9 @@
     BULKLOAD_BENCH_ITEMS=20000 pytest bench/test_line.py -s --benchmark-json=line.json
 
 Each way loads the items part through the proxy of bench/line.py, which holds each block back for 0 or for 10 ms, in
-turn; the ratio is to the line of 0 ms of the same round. The fastest two of the baselines are there to compare with.
-BULKLOAD_BENCH_ITEMS sets the size (default 20,000 items; a full set has 157,000), BULKLOAD_BENCH_ROUNDS the rounds
-(default 3, of a full set 1).
+turn; the ratio is to the line of 0 ms of the same round. The fastest of the baselines and the fastest with an ORM are
+there to compare with. BULKLOAD_BENCH_ITEMS sets the size (default 20,000 items; a full set has 157,000),
+BULKLOAD_BENCH_ROUNDS the rounds (default 3, of a full set 1).
 """
 
 from __future__ import annotations
