@@ -15,6 +15,7 @@ import attrs
 import msgspec
 
 from bulkload.gamedb import Files, documents
+from bulkload.gamedb.tables import StatValue
 
 T = TypeVar("T")
 
@@ -111,7 +112,7 @@ def json_text(params: Mapping[str, msgspec.Raw]) -> str:
 
 
 def _record(item: documents.Item, *, is_nano: bool) -> Record:
-    last = {stat.stat: stat.raw_value for stat in item.stat_values or ()}
+    last = {stat.stat: stat.value for stat in item.stat_values or ()}
     armed, looks, actions, shelves = (
         item.attack_defense_data,
         item.animation_mesh,
@@ -134,12 +135,12 @@ def _record(item: documents.Item, *, is_nano: bool) -> Record:
     )
 
 
-def _pair(stat: documents.Stat | None) -> Pair | None:
-    return (stat.stat, stat.raw_value) if stat else None
+def _pair(stat: StatValue | None) -> Pair | None:
+    return (stat.stat, stat.value) if stat else None
 
 
-def _pairs(stats: Iterable[documents.Stat] | None) -> Sequence[Pair]:
-    return list(dict.fromkeys([(stat.stat, stat.raw_value) for stat in stats or ()]))
+def _pairs(stats: Iterable[StatValue] | None) -> Sequence[Pair]:
+    return list(dict.fromkeys([(stat.stat, stat.value) for stat in stats or ()]))
 
 
 def _triples(criteria: Iterable[documents.Criterion] | None) -> Sequence[Triple]:
