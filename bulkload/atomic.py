@@ -166,8 +166,9 @@ def _chosen(
     growth: dict[int, Growth] = {}
     found = rebuild.look_at(connection, sorted({*(targets[each].oid for each in filled), *cleared}))
     with refused("reading the catalog"):
-        for each in filled:
-            existing, new = catalog.estimated_rows(connection, targets[each]), (expected or {}).get(each.name)
+        counted = catalog.estimated_rows(connection, *(targets[each] for each in filled))
+        for each, existing in zip(filled, counted, strict=True):
+            new = (expected or {}).get(each.name)
             # A table that was never analyzed may have any number of rows.
             growth[targets[each].oid] = Growth(
                 existing, None if existing < 0 and targets[each].oid not in cleared else new

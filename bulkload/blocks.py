@@ -8,6 +8,9 @@ from typing import NamedTuple
 from bulkload.load import Load
 from bulkload.plan import AnyEntity
 
+# A block that is drawn starts small, so that a small load burns few values, and doubles up to this.
+_FIRST_DRAW, _LARGEST_DRAW = 1024, 65536
+
 # Ids that a chunk is given beyond those of the one with the most so far, as a share and as a number.
 _SPARE_SHARE, _SPARE = 0.25, 64
 
@@ -31,6 +34,7 @@ class Ids:
         self._load = load
         self._entity = entity
         self._drawn = 0
+        self._next_draw = _FIRST_DRAW
         self._left: list[Block] = []
         self._per_record = 1.0
         """The most that a chunk used."""
@@ -40,8 +44,10 @@ class Ids:
         wanted = int(self._per_record * records * (1 + _SPARE_SHARE)) + _SPARE
         held = sum(len(block.ids) for block in self._left)
         if held < wanted:
-            self._left.append(Block(self._drawn, self._load.take_ids(self._entity, wanted - held)))
-            self._drawn += wanted - held
+            count = max(wanted - held, self._next_draw)
+            self._next_draw = min(2 * self._next_draw, _LARGEST_DRAW)
+            self._left.append(Block(self._drawn, self._load.take_ids(self._entity, count)))
+            self._drawn += count
         given, self._left = _cut(sorted(self._left), wanted)
         return given
 
@@ -50,9 +56,9 @@ class Ids:
         self._per_record = max(self._per_record, count / records)
         self._left += _cut(given, count)[1]
 
-    def short(self) -> None:
-        """A chunk had too few."""
-        self._per_record *= 2
+    def short(self, given: Sequence[Block], records: int) -> None:
+        """A chunk had too few; others that were given as few may follow."""
+        self._per_record = max(self._per_record, 2 * sum(len(block.ids) for block in given) / records)
 
 
 def _cut(blocks: Sequence[Block], count: int) -> tuple[list[Block], list[Block]]:

@@ -166,12 +166,15 @@ def referring_tables(connection: Connection, targets: Iterable[Target]) -> list[
         return cursor.execute(_SQL["referring_tables"].text, {"relations": oids}).fetchall()
 
 
-def estimated_rows(connection: Connection, target: Target) -> int:
-    """The planner's estimate of the table's rows; -1 where it was never analyzed."""
-    row = connection.execute(_SQL["estimate_rows"].text, {"relation": target.oid}).fetchone()
-    if row is None or not isinstance(row[0], int):
-        raise ServerError(f"{target} is gone")
-    return row[0]
+def estimated_rows(connection: Connection, *targets: Target) -> list[int]:
+    """The planner's estimate of each table's rows; -1 where it was never analyzed. Raises ServerError."""
+    parameters = {"relations": [target.oid for target in targets]}
+    rows = connection.execute(_SQL["estimate_rows"].text, parameters).fetchall()
+    found = {oid: int(str(count)) for oid, count in rows}
+    for target in targets:
+        if target.oid not in found:
+            raise ServerError(f"{target} is gone")
+    return [found[target.oid] for target in targets]
 
 
 def findings(connection: Connection, targets: Iterable[Target]) -> list[str]:

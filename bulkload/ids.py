@@ -50,9 +50,6 @@ class Sequence:
         self._name = sequence
         self._table = str(target)
         self._next_block = _FIRST_BLOCK
-        with refused(f"reading the increment of {sequence}"):
-            row = connection.execute(_SQL["sequence_increment"].text, {"sequence": sequence}).fetchone()
-        self._increment = row[0] if row is not None and isinstance(row[0], int) else 1
 
     def __iter__(self) -> Iterator[int]:
         # iter() with a sentinel that no block equals: blocks for ever, and every step of it outside the interpreter.
@@ -65,12 +62,12 @@ class Sequence:
 
     def take(self, count: int) -> collections.abc.Sequence[int]:
         """A block of `count` ids."""
-        parameters = {"sequence": self._name, "count": count, "increment": Int8(self._increment)}
+        parameters = {"sequence": self._name, "count": Int8(count)}
         with refused(f"taking {count} ids for {self._table} from {self._name}"):
             row = self._connection.execute(_SQL["take_ids"].text, parameters).fetchone()
         if row is None:
             raise SchemaError(f"{self._name} gave no ids")
-        first, last, scattered = row
+        first, last, step, scattered = row
         if scattered is not None:
             return cast("list[int]", scattered)
-        return range(cast("int", first), cast("int", last) + 1, abs(self._increment))
+        return range(cast("int", first), cast("int", last) + 1, cast("int", step))

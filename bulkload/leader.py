@@ -24,11 +24,13 @@ from bulkload.exchange import Mapped, Rows, Settled, Short, Task, resolved
 from bulkload.formats import Slice
 from bulkload.job import Input
 from bulkload.load import Load
+from bulkload.mode import Mode
+from bulkload.outbox import Outbox, SeveralOutbox
 from bulkload.plan import AnyEntity, AnyRelation
 from bulkload.rejects import Rejects
 from bulkload.report import Report, SourceReport
 from bulkload.source import Reader
-from bulkload.tables import Entity, Key, Replace
+from bulkload.tables import Entity, Keep, Key, Replace
 from bulkload.worker import Spec, map_chunk
 from bulkload.workers import WorkerDiedError
 from bulkload.writers import Writers
@@ -37,7 +39,7 @@ from bulkload.writers import Writers
 _LARGEST_CHUNK = 1000
 
 # Chunks for each process that may be on their way, those that wait for their turn among them.
-_MOST_ON_THEIR_WAY = 4
+_MOST_ON_THEIR_WAY = 6
 
 
 class Leader(Mapper):
@@ -62,7 +64,7 @@ class Leader(Mapper):
         self._shared = shared
         self._executor = executor
         self._most = _MOST_ON_THEIR_WAY * jobs
-        self._writers = writers
+        self._outbox = Outbox(load, report) if writers is None else SeveralOutbox(load, report, writers)
         self._spec = pickle.dumps(Spec(shared, columns))
         self._ids = {entity: Ids(load, entity) for entity in load.plan if isinstance(entity, Entity)}
 
@@ -86,7 +88,7 @@ class Leader(Mapper):
             pieces = (piece for pieces in lists for piece in pieces if counted(piece.position))
             chunks = _Chunks(each, number, reader, pieces, min(size, _LARGEST_CHUNK))
             _Pass(
-                self._into, self._rejects, self._report, self._submit, self._most, self._writers, self._ids, chunks,
+                self._into, self._rejects, self._report, self._submit, self._most, self._outbox, self._ids, chunks,
                 counts, watch, on_reject,
             ).run()  # fmt: skip
 
@@ -146,7 +148,7 @@ class _Pass:
         report: Report,
         submit: Callable[[Task], Future[Mapped | Short]],
         most: int,
-        writers: Writers | None,
+        outbox: Outbox,
         ids: Mapping[AnyEntity, Ids],
         chunks: _Chunks,
         counts: SourceReport,
@@ -158,7 +160,7 @@ class _Pass:
         self._report = report
         self._submit = submit
         self._most = most
-        self._writers = writers
+        self._outbox = outbox
         self._ids = ids
         self._chunks = chunks
         self._counts = counts
@@ -185,9 +187,7 @@ class _Pass:
         finally:
             for each in self._on_their_way:
                 each.future.cancel()
-        if self._writers is not None:
-            with self._report.phase("wait for writers"):
-                self._writers.drain()
+        self._outbox.empty()
         self._chunks.end()
 
     def _hand_out(self) -> None:
@@ -231,11 +231,13 @@ class _Pass:
         while True:
             with self._report.phase("wait for workers"):
                 found = self._result(chunk)
+            records = len(chunk.task.positions)
             used: Mapping[str, int] = {} if isinstance(found, Short) else found.used
             for entity, blocks in chunk.given.items():
-                self._ids[entity].used(blocks, used.get(entity.name, 0), len(chunk.task.positions))
+                self._ids[entity].used(blocks, used.get(entity.name, 0), records)
             if isinstance(found, Short):
-                self._ids[self._entity(found.entity)].short()
+                entity = self._entity(found.entity)
+                self._ids[entity].short(chunk.given[entity], records)
                 self._again(chunk, chunk.task.new)
                 continue
             for phase, seconds in found.seconds.items():
@@ -248,7 +250,7 @@ class _Pass:
             return found
 
     def _result(self, chunk: _OnItsWay) -> Mapped | Short:
-        changed = "" if self._writers is not None else "; nothing was changed"
+        changed = "; nothing was changed" if self._load.mode is Mode.OPTIMIZED else ""
         try:
             return chunk.future.result()
         except WorkerDiedError as error:
@@ -290,24 +292,18 @@ class _Pass:
                 if isinstance(self._by_name[rows.relation], Entity) and self._by_name[rows.relation].conflict
             }
             ids = {name: each.ids for name, each in settled.items()}
-        done = partial(self._done, chunk, mapped)
-        if self._writers is None or any(self._is_left_to_leader(rows, settled) for rows in mapped.rows):
-            if self._writers is not None:
-                # What belongs to a row that is replaced is deleted first: it has to be there.
-                self._writers.drain()
+        if any(self._may_exist(rows, settled) for rows in mapped.rows):
+            # What belongs to a row that is replaced is deleted first: it has to be there.
+            self._outbox.empty()
             for rows in mapped.rows:
                 self._write(rows, settled, ids)
-            done()
-            return
-        encoded: list[tuple[AnyRelation, bytes]] = []
-        for rows in mapped.rows:
-            if self._is_shared(rows):
-                # Before any other chunk can refer to them: those are written on connections of their own.
-                self._write(rows, settled, ids)
-            else:
-                encoded.append((self._by_name[rows.relation], self._encoded(rows, ids)))
-        with self._report.phase("wait for writers"):
-            self._writers.write(encoded, done)
+        else:
+            for rows in mapped.rows:
+                relation = self._by_name[rows.relation]
+                self._outbox.put(relation, self._new_rows(relation, rows, settled, ids), shared=self._is_shared(rows))
+                # Between two of them, so that nobody waits for something to do.
+                self._hand_out()
+        self._outbox.end_chunk(partial(self._done, chunk, mapped))
 
     def _settled(self, entity: AnyEntity, rows: Rows) -> Settled:
         if rows.keys:
@@ -320,17 +316,29 @@ class _Pass:
         relation = self._by_name[rows.relation]
         return isinstance(relation, Entity) and relation.conflict is not None and not rows.keys
 
-    def _is_left_to_leader(self, rows: Rows, settled: Mapping[str, Settled]) -> bool:
-        """Whether a chunk with these rows cannot be written by several: they may exist, and be replaced or found."""
+    def _may_exist(self, rows: Rows, settled: Mapping[str, Settled]) -> bool:
+        """Whether there are rows among these that are not just to be written."""
         relation = self._by_name[rows.relation]
-        if isinstance(relation.conflict, Replace):
-            return len(settled[rows.relation].owned) < len(settled[rows.relation].ids)
-        return relation.conflict is not None and not isinstance(relation, Entity)
+        if isinstance(relation, Entity):
+            changes = relation.conflict is not None and not isinstance(relation.conflict, Keep)
+            return changes and len(settled[rows.relation].owned) < len(settled[rows.relation].ids)
+        return relation.conflict is not None
+
+    def _new_rows(
+        self, relation: AnyRelation, rows: Rows, settled: Mapping[str, Settled], ids: Mapping[str, Sequence[int]]
+    ) -> bytes:
+        if self._is_shared(rows):
+            owned = settled[relation.name].owned
+            if not owned:
+                return b""
+            values = [ids[relation.name], *self._values(rows, ids)[1:]]
+            return self._load.encoders[relation].rows([[column[place] for place in owned] for column in values])
+        return self._encoded(rows, ids)
 
     def _write(self, rows: Rows, settled: Mapping[str, Settled], ids: Mapping[str, Sequence[int]]) -> None:
         relation = self._by_name[rows.relation]
         if relation.conflict is None or rows.keys:
-            self._load.write_encoded(relation, self._encoded(rows, ids))
+            self._load.write_encoded(relation, [self._encoded(rows, ids)])
         elif isinstance(relation, Entity):
             self._load.write_settled(relation, self._values(rows, ids), settled[relation.name])
         else:

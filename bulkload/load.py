@@ -9,6 +9,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from operator import attrgetter
 from typing import Any, TypeVar, cast, overload
 
+from psycopg import sql
+
 from bulkload import ids, statements
 from bulkload.catalog import Target
 from bulkload.encode import Encoder
@@ -163,10 +165,10 @@ class Load(Buffers):
                 found[place] = known[keys[place]] = identifier
         return Settled(cast("list[int]", found), owned)
 
-    def write_encoded(self, relation: AnyRelation, rows: bytes) -> None:
+    def write_encoded(self, relation: AnyRelation, rows: Iterable[bytes]) -> None:
         """Write new rows that were encoded elsewhere."""
         with self._writing(relation):
-            self._send(relation, rows)
+            self._send(relation, b"".join(rows))
 
     def write_settled(self, entity: AnyEntity, values: Sequence[Sequence[object]], settled: Settled) -> None:
         """Write rows that were added elsewhere, their ids as they were settled; they are there when it returns."""
@@ -231,9 +233,10 @@ class Load(Buffers):
     def _analyze(self) -> None:
         self._analyzed = True
         with self.report.phase("analyze"), refused("ANALYZE"):
-            for relation in self.plan:
-                if self.report.tables[relation.name].inserted:
-                    self.connection.execute(_SQL["analyze"].format(target=self.targets[relation].identifier))
+            filled = [each for each in self.plan if self.report.tables[each.name].inserted]
+            if filled:
+                targets = sql.SQL(", ").join(self.targets[relation].identifier for relation in filled)
+                self.connection.execute(_SQL["analyze"].format(targets=targets))
 
     def _forget_found(self, written: Iterable[AnyRelation]) -> None:
         names = {relation.name for relation in written}

@@ -134,7 +134,7 @@ def read_keys(connection: Connection, target: Target, id_column: str, key: Seque
     if not _EXACT_TYPES.issuperset(target.columns[name].type.base for name in key):
         return None
     with refused(f"reading the keys of {target}"):
-        if estimated_rows(connection, target) > _MOST_KEYS:
+        if estimated_rows(connection, target)[0] > _MOST_KEYS:
             return None
         statement = _SQL["read_keys"].format(
             id=sql.Identifier(id_column),

@@ -128,8 +128,8 @@ def _after(plan: Plan, looked_at: Prepared, mode: Mode) -> Iterator[sql.Composab
         yield from filter(None, (index.build(), index.promote))
     for index in built:
         yield from finishing(index)
-    for relation in plan:
-        yield _LOAD["analyze"].format(target=looked_at.targets[relation].identifier)
+    targets = sql.SQL(", ").join(looked_at.targets[relation].identifier for relation in plan)
+    yield _LOAD["analyze"].format(targets=targets)
     for key in choice.foreign_keys:
         apart = mode is Mode.ULTRA and key.valid and not key.partitioned
         yield key.add(unchecked=apart)

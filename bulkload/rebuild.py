@@ -72,9 +72,11 @@ class Rebuild(Rebuilding):
             with refused("checking deferred constraints"):
                 self._connection.execute(SQL["check_deferred"].text)
                 self._connection.execute(SQL["build_memory"].text, {"size": BUILD_MEMORY})
+            tablespace = ""
             for each in in_order((*self._choice.keys, *self._choice.indexes)):
                 with refused(f"building the {each} of {each.schema}.{each.table_name}"):
-                    set_tablespace(self._connection, each.tablespace)
+                    if each.tablespace != tablespace:
+                        set_tablespace(self._connection, tablespace := each.tablespace)
                     self._connection.execute(each.build())
                     if each.promote is not None:
                         self._connection.execute(each.promote)

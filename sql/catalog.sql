@@ -81,8 +81,8 @@ JOIN pg_namespace n ON n.oid = t.relnamespace
 ORDER BY n.nspname, t.relname
 
 -- estimate_rows --
--- Rows that the planner believes a table has; -1 where it was never analyzed.
-SELECT reltuples::bigint AS rows FROM pg_class WHERE oid = %(relation)s
+-- Rows that the planner believes tables have; -1 where one was never analyzed.
+SELECT oid::bigint, reltuples::bigint FROM pg_class WHERE oid = ANY(%(relations)s::oid[])
 
 -- findings --
 -- What about these tables may slow a load down, or change what it writes.

@@ -7,13 +7,10 @@
 WITH block AS MATERIALIZED (
     SELECT nextval(%(sequence)s::regclass) AS id FROM generate_series(1, %(count)s)
 )
-SELECT min(id), max(id),
-       CASE WHEN max(id) - min(id) <> (%(count)s - 1) * abs(%(increment)s) THEN array_agg(id) END
-FROM block
-
--- sequence_increment --
--- The step of a sequence.
-SELECT seqincrement FROM pg_sequence WHERE seqrelid = %(sequence)s::regclass
+SELECT min(id), max(id), step,
+       CASE WHEN max(id) - min(id) <> (%(count)s - 1) * step THEN array_agg(id) END
+FROM block, (SELECT abs(seqincrement) AS step FROM pg_sequence WHERE seqrelid = %(sequence)s::regclass) AS sequence
+GROUP BY step
 
 -- truncate --
 -- All tables in one statement, since they refer to each other. Sequences go on: an id is never used twice.
@@ -21,7 +18,7 @@ TRUNCATE {targets}
 
 -- analyze --
 -- Statistics for the planner, which a fresh load has made worthless.
-ANALYZE {target}
+ANALYZE {targets}
 
 -- copy --
 -- Rows in the binary format, each field already in its column's own type.

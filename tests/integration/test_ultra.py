@@ -39,6 +39,7 @@ from bulkload import (
     UsageError,
     gamedb,
     ledger,
+    outbox,
     recovery,
     run,
     shares,
@@ -84,6 +85,7 @@ PATIENCE = 30.0
 def workers_always_pay(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """However small the sources are. After each test, no process and no thread is left."""
     monkeypatch.setattr(shares, "LEAST_BYTES", 0)
+    monkeypatch.setattr(outbox, "LEAST_BATCH", 0)
     threads = {thread for thread in threading.enumerate() if thread.name.startswith("bulkload")}
     yield
     assert multiprocessing.active_children() == []

@@ -29,6 +29,7 @@ from bulkload import (
     Source,
     UsageError,
     gamedb,
+    outbox,
     run,
     shares,
 )
@@ -43,6 +44,7 @@ SIZES = gamedb.Sizes(items=250, nanos=30, perks=25, symbiants=40)
 def workers_always_pay(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """However small the sources are. After each test, no process is left."""
     monkeypatch.setattr(shares, "LEAST_BYTES", 0)
+    monkeypatch.setattr(outbox, "LEAST_BATCH", 0)
     yield
     assert multiprocessing.active_children() == []
 

@@ -18,7 +18,7 @@ LAYERS = (
     "ids", "stream", "merge", "ownership", "sink", "exchange", "mode", "load", "atomic", "ultra",
     "memory", "source", "slices", "path", "json_split", "json_records", "csv_records", "formats", "rejects", "job",
     "estimate", "versions", "chunks", "passes", "preview", "census", "worker", "workers", "shares",
-    "blocks", "writers", "leader", "runner",
+    "blocks", "writers", "outbox", "leader", "runner",
     "embedded",
 )  # fmt: skip
 
