@@ -1,8 +1,9 @@
-"""What goes to the processes that map chunks, and what comes back; nothing of it depends on what a process did before.
+"""What goes to the processes that map chunks, and what comes back.
 
-So a chunk can be mapped anywhere, and again where a process is lost. What a chunk alone cannot know is the id of a row
-that it shares with others: such rows are sent by their keys, and what refers to them holds stand-ins instead of ids, or
-gaps in rows that are encoded already.
+What a chunk alone cannot know is the id of a row that it shares with others: such rows are sent by their keys, and
+what refers to them holds stand-ins instead of ids, or gaps in rows that are encoded already. A process sends no key
+twice, and says how many it takes to be known; where the leader does not have those, the chunk is mapped again with
+none. So a chunk can be mapped anywhere, and again where a process is lost.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from bulkload.errors import SchemaError
 from bulkload.packing import Lane
 
 FIRST_STAND_IN = -(2**63) - 1
-"""Stands for the first key of an entity in a chunk, the number below for the second one, and so on.
+"""Stands for the first key of an entity, the number below for the second one, and so on.
 
 It is below all that a sequence can give, so that a stand-in is never taken for an id.
 """
@@ -38,6 +39,8 @@ class Task(NamedTuple):
     """Their bytes, all in one piece."""
     ids: Mapping[str, Sequence[Sequence[int]]]
     """The ids for the rows of each entity that nobody else has, in blocks."""
+    forget: bool
+    """Whether no key is known of an earlier chunk."""
     new: frozenset[str]
     """The entities with a conflict rule of which all keys are taken to be new: their rows have ids of their own."""
 
@@ -94,6 +97,10 @@ class Mapped(NamedTuple):
     skipped: int
     used: Mapping[str, int]
     """How many it took of the ids of each entity."""
+    dictionary: bytes
+    """Names the keys that stand-ins count: those of rows to be kept go on from chunk to chunk of a process."""
+    before: Mapping[str, int]
+    """How many keys of each of those entities came before those of this chunk."""
     seconds: Mapping[str, float]
     """What its phases took."""
 

@@ -66,6 +66,7 @@ class Leader(Mapper):
         self._most = _MOST_ON_THEIR_WAY * jobs
         self._outbox = Outbox(load, report) if writers is None else SeveralOutbox(load, report, writers)
         self._spec = pickle.dumps(Spec(shared, columns))
+        self._dictionaries: dict[tuple[bytes, str], list[int]] = {}
         self._ids = {entity: Ids(load, entity) for entity in load.plan if isinstance(entity, Entity)}
 
     def run(
@@ -88,8 +89,8 @@ class Leader(Mapper):
             pieces = (piece for pieces in lists for piece in pieces if counted(piece.position))
             chunks = _Chunks(each, number, reader, pieces, min(size, _LARGEST_CHUNK))
             _Pass(
-                self._into, self._rejects, self._report, self._submit, self._most, self._outbox, self._ids, chunks,
-                counts, watch, on_reject,
+                self._into, self._rejects, self._report, self._submit, self._most, self._outbox, self._ids,
+                self._dictionaries, chunks, counts, watch, on_reject,
             ).run()  # fmt: skip
 
     def _submit(self, task: Task) -> Future[Mapped | Short]:
@@ -150,6 +151,7 @@ class _Pass:
         most: int,
         outbox: Outbox,
         ids: Mapping[AnyEntity, Ids],
+        dictionaries: dict[tuple[bytes, str], list[int]],
         chunks: _Chunks,
         counts: SourceReport,
         watch: Watch,
@@ -173,6 +175,7 @@ class _Pass:
         self._new: frozenset[str] = frozenset(
             entity.name for entity in self._entities if isinstance(entity.conflict, Replace) and not load.known[entity]
         )
+        self._dictionaries = dictionaries
         self._on_their_way: deque[_OnItsWay] = deque()
 
     def run(self) -> None:
@@ -210,7 +213,8 @@ class _Pass:
             list(map(len, data)),
             b"".join(data),
             _bare(given),
-            self._new,
+            forget=False,
+            new=self._new,
         )
 
     def _given(self, records: int, new: frozenset[str]) -> dict[AnyEntity, Sequence[Block]]:
@@ -220,10 +224,10 @@ class _Pass:
             if entity.conflict is None or entity.name in new
         }
 
-    def _again(self, chunk: _OnItsWay, new: frozenset[str]) -> None:
+    def _again(self, chunk: _OnItsWay, *, forget: bool = False) -> None:
         """Have it mapped once more, with other ids."""
-        chunk.given = self._given(len(chunk.task.positions), new)
-        chunk.task = chunk.task._replace(ids=_bare(chunk.given), new=new)
+        chunk.given = self._given(len(chunk.task.positions), self._new)
+        chunk.task = chunk.task._replace(ids=_bare(chunk.given), new=self._new, forget=forget)
         chunk.future = self._submit(chunk.task)
 
     def _mapped(self, chunk: _OnItsWay) -> Mapped:
@@ -238,14 +242,18 @@ class _Pass:
             if isinstance(found, Short):
                 entity = self._entity(found.entity)
                 self._ids[entity].short(chunk.given[entity], records)
-                self._again(chunk, chunk.task.new)
+                self._again(chunk)
+                continue
+            if any(len(self._told(found.dictionary, name)) != count for name, count in found.before.items()):
+                # The answer in which the process told of them was lost, or comes later.
+                self._again(chunk, forget=True)
                 continue
             for phase, seconds in found.seconds.items():
                 self._report.workers[phase] = self._report.workers.get(phase, 0.0) + seconds
             if any(rows.keys and not self._all_new(rows) for rows in found.rows):
                 # A key that came before: from now on nothing is taken for granted.
                 self._new = frozenset[str]()
-                self._again(chunk, self._new)
+                self._again(chunk, forget=True)
                 continue
             return found
 
@@ -292,6 +300,10 @@ class _Pass:
                 if isinstance(self._by_name[rows.relation], Entity) and self._by_name[rows.relation].conflict
             }
             ids = {name: each.ids for name, each in settled.items()}
+            for name in mapped.before:
+                told = self._told(mapped.dictionary, name)
+                told.extend(ids.get(name, ()))
+                ids[name] = told
         if any(self._may_exist(rows, settled) for rows in mapped.rows):
             # What belongs to a row that is replaced is deleted first: it has to be there.
             self._outbox.empty()
@@ -304,6 +316,10 @@ class _Pass:
                 # Between two of them, so that nobody waits for something to do.
                 self._hand_out()
         self._outbox.end_chunk(partial(self._done, chunk, mapped))
+
+    def _told(self, dictionary: bytes, entity: str) -> list[int]:
+        """The ids of the keys that a process told of, in its order."""
+        return self._dictionaries.setdefault((dictionary, entity), [])
 
     def _settled(self, entity: AnyEntity, rows: Rows) -> Settled:
         if rows.keys:
@@ -331,7 +347,7 @@ class _Pass:
             owned = settled[relation.name].owned
             if not owned:
                 return b""
-            values = [ids[relation.name], *self._values(rows, ids)[1:]]
+            values = [settled[relation.name].ids, *self._values(rows, ids)[1:]]
             return self._load.encoders[relation].rows([[column[place] for place in owned] for column in values])
         return self._encoded(rows, ids)
 

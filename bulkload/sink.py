@@ -77,10 +77,15 @@ Extend = Callable[[Iterable[Any]], Any]
 class Buffers(ABC):
     """A sink that keeps what is added. `new_ids` gives an endless iterator of ids for an entity."""
 
-    def __init__(self, plan: Plan, new_ids: Callable[[AnyEntity], Iterator[int]]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        new_ids: Callable[[AnyEntity], Iterator[int]],
+        known: Mapping[AnyEntity, dict[Key, int]] | None = None,
+    ) -> None:
         self.plan = plan
         self.batches: dict[AnyRelation, Batch[Any]] = {relation: Batch(relation) for relation in plan.relations}
-        self.known: dict[AnyEntity, dict[Key, int]] = {}
+        self.known: dict[AnyEntity, dict[Key, int]] = dict(known or {})
         """The id of each key that was met or read, for the entities with a conflict rule."""
         self._adders: dict[AnyRelation, Add] = {}
         self._extenders: dict[AnyRelation, Extend] = {}

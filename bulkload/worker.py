@@ -6,10 +6,11 @@ It knows nothing of the database but the columns. Ids of rows that are nobody el
 
 from __future__ import annotations
 
+import os
 import pickle
 import threading
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from operator import attrgetter, length_hint
 from typing import Any, NamedTuple, TypeVar
@@ -27,9 +28,12 @@ from bulkload.records import Id
 from bulkload.rejects import Rejects
 from bulkload.report import Report
 from bulkload.sink import Batch, Buffers
-from bulkload.tables import Entity, Lookup
+from bulkload.tables import Entity, Keep, Key, Lookup
 
 R = TypeVar("R")
+
+# Keys that a process remembers: some 200 MB at most, of keys of two integers.
+_MOST_KEYS = 1_000_000
 
 Columns = Mapping[str, Mapping[str, Column]]
 
@@ -96,19 +100,30 @@ class _Work:
             relation: Encoder(relation.name, [spec.columns[relation.name][name] for name in relation.written])
             for relation in self._plan
         }
+        self._dictionary = _Dictionary()
 
     def map(self, task: Task) -> Mapped:
         report, rejects = Report(), _Rejected()
         chunk = Chunk(self._inputs[task.input], [Slice(*piece) for piece in task.cut()])
-        rows = ChunkRows(chunk.each.job.plan, self._encoders, task)
+        if task.forget or self._dictionary.full:
+            self._dictionary = _Dictionary()
+        rows = ChunkRows(chunk.each.job.plan, self._encoders, task, self._dictionary)
+        before = rows.known_before
         encoded: list[Rows] = []
 
         def encode() -> None:
             with report.phase("encode"):
                 encoded[:] = rows.encoded()
 
-        Mapper(rows, self._columns, rows.find_id, rejects, report).map(chunk, encode)
-        return Mapped(encoded, rejects.taken, len(chunk.skipped), rows.used(), report.phases)
+        try:
+            Mapper(rows, self._columns, rows.find_id, rejects, report).map(chunk, encode)
+        except BaseException:
+            # Nobody will be told of the keys that are new in it.
+            rows.discard()
+            raise
+        return Mapped(
+            encoded, rejects.taken, len(chunk.skipped), rows.used(), self._dictionary.token, before, report.phases
+        )
 
 
 class _Rejected(Rejects):
@@ -128,12 +143,29 @@ class _OutOfIds(BaseException):
         self.entity = entity
 
 
-class _StandIns(Iterator[int]):
+class _Dictionary:
+    """The keys of rows to be kept that the leader was told of, so that none is sent twice, and what stands for each."""
+
     def __init__(self) -> None:
+        self.token = os.urandom(8)
+        self.known: dict[AnyEntity, dict[Key, int]] = {}
+
+    @property
+    def full(self) -> bool:
+        return sum(map(len, self.known.values())) > _MOST_KEYS
+
+    def of(self, entities: Iterable[AnyEntity]) -> dict[AnyEntity, dict[Key, int]]:
+        """The keys of some entities."""
+        return {entity: self.known.setdefault(entity, {}) for entity in entities}
+
+
+class _StandIns(Iterator[int]):
+    def __init__(self, before: int) -> None:
+        self._first = FIRST_STAND_IN - before
         self.begin()
 
     def begin(self) -> None:
-        self._next = FIRST_STAND_IN
+        self._next = self._first
 
     def __next__(self) -> int:
         found = self._next
@@ -144,12 +176,18 @@ class _StandIns(Iterator[int]):
 class ChunkRows(Buffers):
     """The rows of a chunk."""
 
-    def __init__(self, plan: Plan, encoders: Mapping[AnyRelation, Encoder], task: Task) -> None:
+    def __init__(
+        self, plan: Plan, encoders: Mapping[AnyRelation, Encoder], task: Task, dictionary: _Dictionary
+    ) -> None:
         self._encoders = encoders
         self._new = task.new
         self._stand_ins: list[_StandIns] = []
         self._blocks = {name: [(block, iter(block)) for block in blocks] for name, blocks in task.ids.items()}
-        super().__init__(plan, self._new_ids)
+        known = dictionary.of(
+            each for each in plan if isinstance(each, Entity) and isinstance(each.conflict, Keep)
+        )  # fmt: skip
+        self.known_before = {entity.name: len(keys) for entity, keys in known.items()}
+        super().__init__(plan, self._new_ids, known)
         self._shared = {
             relation: {
                 relation.written.index(reference.column): reference.entity
@@ -215,7 +253,7 @@ class ChunkRows(Buffers):
 
     def _new_ids(self, entity: AnyEntity) -> Iterator[int]:
         if self._is_shared(entity):
-            self._stand_ins.append(made := _StandIns())
+            self._stand_ins.append(made := _StandIns(self.known_before.get(entity.name, 0)))
             return made
         return chain(chain.from_iterable(left for _, left in self._blocks.get(entity.name, ())), _none(entity))
 

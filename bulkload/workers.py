@@ -22,6 +22,7 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar, cast
 import attrs
 
 from bulkload.errors import BulkloadError
+from bulkload.passes import unhurried_collector
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -177,7 +178,7 @@ def serve(pipe: Pipe) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError), unhurried_collector():
         pipe.send(None)
         while True:
             answer: tuple[bool, object]

@@ -8,8 +8,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -180,8 +180,19 @@ def test_the_limit_of_rejects_ends_the_load_at_the_same_record(posts: ServerConn
     assert posts.execute("SELECT count(*) FROM tags").fetchall() == [(0,)]
 
 
+class Repeating(ThreadPoolExecutor):
+    """Loses the first result of each call, and calls again."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        def twice() -> Any:
+            fn(*args, **kwargs)
+            return fn(*args, **kwargs)
+
+        return super().submit(twice)
+
+
 @pytest.mark.parametrize("mode", [Mode.OPTIMIZED, Mode.ULTRA])
-@pytest.mark.parametrize("kind", [ThreadPoolExecutor, ProcessPoolExecutor])
+@pytest.mark.parametrize("kind", [ThreadPoolExecutor, ProcessPoolExecutor, Repeating])
 def test_any_executor_maps(
     items: ServerConnection, files: gamedb.Files, kind: type[ThreadPoolExecutor | ProcessPoolExecutor], mode: Mode
 ) -> None:
