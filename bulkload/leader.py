@@ -39,7 +39,7 @@ from bulkload.writers import Writers
 _LARGEST_CHUNK = 1000
 
 # Chunks for each process that may be on their way, those that wait for their turn among them.
-_MOST_ON_THEIR_WAY = 6
+_MOST_ON_THEIR_WAY = 4
 
 
 class Leader(Mapper):

@@ -10,7 +10,7 @@ from bulkload.plan import AnyRelation
 from bulkload.report import Report
 from bulkload.writers import Writers
 
-LEAST_COPIED = 4 << 20
+LEAST_COPIED = 2 << 20
 """Bytes of a table's rows that are worth a COPY before there are no more to come."""
 
 LEAST_BATCH = 8 << 20

@@ -1,9 +1,9 @@
 """The load that is not atomic: many connections write, and what was taken away lies in the ledger until it is back.
 
 Its first transaction empties the tables and takes away what slows a load, with the ledger's lines for it. From then on
-each chunk is a transaction; rows that chunks share are committed before others refer to them, so that the foreign keys
-hold for whatever is in the tables when a load ends early. However it ends, what was taken away is put back: by the load
-itself, or, where it was killed, by `recover`.
+a few chunks are a transaction; rows that chunks share are committed before others refer to them, so that the foreign
+keys hold for whatever is in the tables when a load ends early. However it ends, what was taken away is put back: by the
+load itself, or, where it was killed, by `recover`.
 """
 
 from __future__ import annotations

@@ -11,12 +11,13 @@ import pickle
 import signal
 import threading
 import traceback
+from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, ParamSpec, TypeAlias, TypeVar, cast
 
 import attrs
@@ -29,6 +30,9 @@ T = TypeVar("T")
 
 # The type of both ends of a pipe; to the stubs it depends on what goes each way, which here is anything.
 Pipe: TypeAlias = "Connection[object, object]"
+
+# Calls that a process has at a time, one to answer and one to go on with, so that it never waits for the next.
+_AT_A_TIME = 2
 
 # Seconds that a process is given to end by itself, and then again when it was told to.
 _PATIENCE = 5
@@ -48,6 +52,8 @@ class WorkerDiedError(BulkloadError):
 class _Call:
     future: Future[Any]
     call: tuple[Callable[..., object], tuple[object, ...], dict[str, object]]
+    attempts: int = 0
+    """How often it was begun."""
 
 
 class Processes(Executor):
@@ -89,20 +95,25 @@ class _Hand(threading.Thread):
         super().__init__(name="bulkload-worker", daemon=True)
         self._calls = calls
         self._stopping = False
+        self._ended = False
         self._process = _Process()
 
     def run(self) -> None:
+        sent: deque[_Call] = deque()
         try:
-            while (call := self._calls.get()) is not None:
-                if self._stopping or not call.future.set_running_or_notify_cancel():
-                    call.future.cancel()
+            while self._send(sent) or sent:
+                if not sent:
                     continue
                 try:
-                    result = self._called(call)
-                except Exception as error:  # noqa: BLE001 - raised by whoever waits for it
-                    call.future.set_exception(error)
+                    ok, result = self._process.receive()
+                except WorkerDiedError as error:
+                    self._begin_again(sent, error)
+                    continue
+                future = sent.popleft().future
+                if ok:
+                    future.set_result(result)
                 else:
-                    call.future.set_result(result)
+                    future.set_exception(cast("Exception", result))
         finally:
             self._process.end()
 
@@ -111,17 +122,38 @@ class _Hand(threading.Thread):
         self._stopping = True
         self._process.terminate()
 
-    def _called(self, call: _Call) -> object:
-        try:
-            return self._process.call(call.call)
-        except WorkerDiedError as error:
-            # What cannot start would not start again.
-            if self._stopping or not error.started:
-                raise
-            self._process.end()
+    def _send(self, sent: deque[_Call]) -> bool:
+        """Give the process as many calls as it may have, and wait for one where it has none; False at the end."""
+        while len(sent) < _AT_A_TIME and not self._ended:
+            try:
+                call = self._calls.get(block=not sent)
+            except Empty:
+                break
+            if call is None:
+                self._ended = True
+            elif self._stopping or not call.future.set_running_or_notify_cancel():
+                call.future.cancel()
+            else:
+                sent.append(call)
+                self._process.send(call.call)
+        return not self._ended
+
+    def _begin_again(self, sent: deque[_Call], error: WorkerDiedError) -> None:
+        """The process is gone: another one does what it had to do, but for what two of them died of."""
+        sent[0].attempts += 1
+        # What cannot start would not start again.
+        self._stopping = self._stopping or not error.started
+        if self._stopping:
+            while sent:
+                sent.popleft().future.set_exception(error)
+        elif sent[0].attempts > 1:
+            sent.popleft().future.set_exception(error)
+        self._process.end()
+        if not self._stopping:
             with _uninterrupted():
                 self._process = _Process()
-            return self._process.call(call.call)
+            for call in sent:
+                self._process.send(call.call)
 
 
 class _Process:
@@ -136,23 +168,29 @@ class _Process:
         self._process.start()
         theirs.close()
         self._started = False
+        self._ended = False
 
-    def call(self, call: object) -> object:
-        """What the call returned in the process. Raises what it raised, or WorkerDiedError."""
+    def send(self, call: object) -> None:
+        """Have it called. Where the process is gone, it is `receive` that says so."""
+        with suppress(OSError):
+            self._pipe.send(call)
+
+    def receive(self) -> tuple[bool, object]:
+        """Whether the next call returned, with what, or what it raised. Raises WorkerDiedError."""
         try:
             if not self._started:
                 self._pipe.recv()
                 self._started = True
-            self._pipe.send(call)
-            ok, result = cast("tuple[bool, object]", self._pipe.recv())
+            answer = self._pipe.recv_bytes()
         except (EOFError, OSError) as error:
             self._process.join(_PATIENCE)
             code = self._process.exitcode or 0
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
             raise WorkerDiedError(how, started=self._started or code != 1) from error
-        if ok:
-            return result
-        raise cast("Exception", result)
+        try:
+            return cast("tuple[bool, object]", pickle.loads(answer))  # noqa: S301 - of a process of this one's own
+        except Exception as error:  # noqa: BLE001 - whatever the import of a module raises
+            return False, error
 
     def terminate(self) -> None:
         # It may be ended by another thread at this moment.
@@ -161,6 +199,9 @@ class _Process:
 
     def end(self) -> None:
         """See to it that the process is gone."""
+        if self._ended:
+            return
+        self._ended = True
         self._pipe.close()
         self._process.join(_PATIENCE)
         if self._process.is_alive():
@@ -178,18 +219,25 @@ def serve(pipe: Pipe) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    with suppress(EOFError, BrokenPipeError, ConnectionResetError), unhurried_collector():
+    calls: SimpleQueue[Any] = SimpleQueue()
+    # The next call is read while one is worked on; its answer is sent before that, so that what died is known.
+    threading.Thread(target=_read, args=(pipe, calls), daemon=True).start()
+    with suppress(BrokenPipeError, ConnectionResetError), unhurried_collector():
         pipe.send(None)
-        while True:
-            answer: tuple[bool, object]
+        while (call := calls.get()) is not None:
             try:
-                function, args, kwargs = cast("tuple[Callable[..., object], Any, Any]", pipe.recv())
+                function, args, kwargs = pickle.loads(call)  # noqa: S301 - of the process that started this one
                 answer = True, function(*args, **kwargs)
-            except (EOFError, BrokenPipeError, ConnectionResetError):
-                raise
             except Exception as error:  # noqa: BLE001 - raised at the other end
                 answer = False, _sendable(error)
             pipe.send(answer)
+
+
+def _read(pipe: Pipe, calls: SimpleQueue[Any]) -> None:
+    with suppress(EOFError, OSError):
+        while True:
+            calls.put(pipe.recv_bytes())
+    calls.put(None)
 
 
 def _end_with_parent() -> None:

@@ -23,13 +23,16 @@ LocalCluster: Any = _LocalCluster
 
 ServerConnection = psycopg.Connection[tuple[object, ...]]
 
+# Dask's own sockets, which it leaves to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+
 SIZES = gamedb.Sizes(items=250, nanos=30, perks=25, symbiants=40)
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """A scheduler in this process, and two workers."""
-    with LocalCluster(n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None) as found:
+    with LocalCluster(n_workers=2, threads_per_worker=2, processes=True, dashboard_address=":0") as found:
         yield found
 
 
