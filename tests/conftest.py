@@ -18,6 +18,8 @@ from tests import server as servers
 def pytest_configure() -> None:
     # A run that is told to end, by `timeout` say, ends like an interrupted one: what it has started is stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A shell has its background jobs ignore interrupts, and they would hand that on to the processes that tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # A shared machine may be slow at any moment. What decides whether a change is taken must be the same twice; examples of
