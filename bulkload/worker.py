@@ -121,6 +121,8 @@ class _Work:
             # Nobody will be told of the keys that are new in it.
             rows.discard()
             raise
+        finally:
+            rows.let_go()
         return Mapped(
             encoded, rejects.taken, len(chunk.skipped), rows.used(), self._dictionary.token, before, report.phases
         )
@@ -215,6 +217,12 @@ class ChunkRows(Buffers):
         super().discard()
         for each in self._stand_ins:
             each.begin()
+
+    def let_go(self) -> None:
+        """No more rows come. What adds them refers to this object in turn, and the garbage collector comes seldom."""
+        self.clear()
+        self._adders.clear()
+        self._extenders.clear()
 
     def encoded(self) -> list[Rows]:
         """All rows, as far as they can be encoded. Raises FitError for what does not fit, be it encoded or not."""

@@ -1,0 +1,112 @@
+"""A chunk is mapped with nothing left of it in the process but the keys that were told of."""
+
+from __future__ import annotations
+
+import gc
+import json
+import pickle
+
+import pytest
+
+from bulkload import BulkloadError, Input, Source, of_ddl
+from bulkload.exchange import FIRST_STAND_IN, Mapped, Short, Task
+from bulkload.worker import ChunkRows, Spec, map_chunk
+from tests import mappings
+
+COLUMNS = of_ddl(
+    """
+CREATE TABLE tags (
+    id serial PRIMARY KEY,
+    name varchar(8) NOT NULL
+);
+CREATE TABLE authors (
+    id serial PRIMARY KEY,
+    name text NOT NULL,
+    tag_id int,
+    age int
+);
+CREATE TABLE posts (
+    id serial PRIMARY KEY,
+    slug text NOT NULL,
+    author_id int NOT NULL
+);
+CREATE TABLE lines (
+    post_id int NOT NULL,
+    tag_id int,
+    number smallint NOT NULL
+);
+CREATE TABLE post_tags (
+    post_id int,
+    tag_id int,
+    weight int
+);
+"""
+)
+
+
+def spec(job: object = mappings.UNTOLD_JOB) -> bytes:
+    return pickle.dumps(Spec({0: Input(job, Source("posts.json"))}, COLUMNS))  # type: ignore[arg-type]
+
+
+def task(*documents: dict[str, object], forget: bool = False, new: frozenset[str] = frozenset()) -> Task:
+    data = [json.dumps(document).encode() for document in documents]
+    return Task("some records", 0, list(range(1, len(data) + 1)), list(map(len, data)), b"".join(data), {}, forget, new)
+
+
+def post(slug: str, *tags: str) -> dict[str, object]:
+    return {"slug": slug, "author": "a", "age": 1, "tags": tags, "lines": 0}
+
+
+def keys(mapped: Mapped | Short, relation: str) -> tuple[list[object], list[object]]:
+    """The stand-ins that were told of, counted from 0, and the values of the first column of the key."""
+    assert isinstance(mapped, Mapped)
+    found = [rows for rows in mapped.rows if rows.relation == relation]
+    numbers = [FIRST_STAND_IN - number for rows in found for number in rows.values[0] if isinstance(number, int)]
+    return list(numbers), [value for rows in found for value in rows.values[1]]
+
+
+def test_a_key_is_told_of_once() -> None:
+    """Those of rows to be kept are counted on from chunk to chunk, until the process is told to forget them."""
+    first = map_chunk(spec(), task(post("p1", "x", "y"), forget=True))
+    second = map_chunk(spec(), task(post("p2", "y", "z")))
+    assert keys(first, "tags") == ([0, 1], ["x", "y"])
+    assert keys(second, "tags") == ([2], ["z"])
+    assert isinstance(first, Mapped)
+    assert isinstance(second, Mapped)
+    assert (first.before, second.before) == ({"tags": 0}, {"tags": 2})
+    assert first.dictionary == second.dictionary
+    # Those of rows to be brought up to date come with every chunk.
+    assert keys(second, "authors") == ([0], ["a"])
+    third = map_chunk(spec(), task(post("p3", "y"), forget=True))
+    assert keys(third, "tags") == ([0], ["y"])
+    assert isinstance(third, Mapped)
+    assert third.dictionary != first.dictionary
+
+
+def test_a_chunk_that_is_not_told_of_leaves_no_key() -> None:
+    """Be it that ids run out, or that the mapping fails altogether."""
+    map_chunk(spec(), task(post("p1", "x"), forget=True))
+    assert map_chunk(spec(), task(post("p2", "y"), new=frozenset({"posts"}))) == Short("posts")
+    assert keys(map_chunk(spec(), task(post("p2", "y"))), "tags") == ([1], ["y"])
+    with pytest.raises(BulkloadError):
+        map_chunk(spec(mappings.LOOKING_JOB), task(post("p3", "z")))
+
+
+def test_a_rejected_record_leaves_no_key() -> None:
+    """The numbers go on as if it had not been there."""
+    map_chunk(spec(), task(post("p1", "x"), forget=True))
+    mapped = map_chunk(spec(), task(post("p2", "y", "far too long"), post("p3", "z")))
+    assert keys(mapped, "tags") == ([1], ["z"])
+    assert isinstance(mapped, Mapped)
+    assert [position for position, _, _ in mapped.rejected] == [1]
+
+
+def test_the_rows_of_a_chunk_are_let_go() -> None:
+    """At once: the garbage collector comes seldom while a load runs, and a chunk is some megabytes."""
+    gc.collect()
+    gc.disable()
+    try:
+        map_chunk(spec(), task(post("p1", "x"), post("p2", "y"), forget=True))
+        assert not [each for each in gc.get_objects() if isinstance(each, ChunkRows)]
+    finally:
+        gc.enable()
