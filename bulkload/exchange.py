@@ -123,7 +123,7 @@ class Settled(NamedTuple):
 def numbered(stand_ins: Iterable[object]) -> bytes | None:
     """The numbers of the keys that these stand for; None where there is something else among them."""
     try:
-        return array(_NUMBERS, [FIRST_STAND_IN - value for value in stand_ins]).tobytes()  # type: ignore[operator]
+        return array(_NUMBERS, [FIRST_STAND_IN - value for value in stand_ins]).tobytes()  # type: ignore[operator]  # what is no number raises
     except (TypeError, OverflowError):
         return None
 

@@ -92,6 +92,9 @@ class SeveralOutbox(Outbox):
         for rows in self._rows.values():
             rows.clear()
         done, self._done, self._size = self._done, [], 0
+        if not batch:
+            _all(done)
+            return
         with self._report.phase("wait for writers"):
             self._writers.write(batch, partial(_all, done))
 

@@ -32,8 +32,8 @@ from bulkload.tables import Entity, Keep, Key, Lookup
 
 R = TypeVar("R")
 
-# Keys that a process remembers: some 200 MB at most, of keys of two integers.
-_MOST_KEYS = 1_000_000
+# Keys that a process remembers: 105 MB, of keys of two integers.
+_MOST_KEYS = 500_000
 
 Columns = Mapping[str, Mapping[str, Column]]
 

@@ -62,8 +62,16 @@ class Processes(Executor):
     def __init__(self, count: int) -> None:
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         self._stopped = False
-        with _uninterrupted():
-            self._hands = [_Hand(self._calls) for _ in range(count)]
+        self._hands: list[_Hand] = []
+        try:
+            with _uninterrupted():
+                for _ in range(count):
+                    self._hands.append(_Hand(self._calls))
+        except BaseException:
+            # The machine has room for some of them only: none is left.
+            for hand in self._hands:
+                hand.end_process()
+            raise
         for hand in self._hands:
             hand.start()
 
@@ -116,6 +124,10 @@ class _Hand(threading.Thread):
                     future.set_exception(cast("Exception", result))
         finally:
             self._process.end()
+
+    def end_process(self) -> None:
+        """See to it that the process of a thread that was never started is gone."""
+        self._process.end()
 
     def stop(self) -> None:
         """End the process, whatever it does."""

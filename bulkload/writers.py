@@ -1,4 +1,4 @@
-"""Several connections that rows are written on, side by side, a transaction a chunk."""
+"""Several connections that rows are written on, side by side: all rows of a batch of chunks in one transaction."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bulkload.plan import AnyRelation
 from bulkload.server import Connection, commit_asynchronously, connect, conninfo_of, refused, transaction
 from bulkload.stream import CopyWriter
 
-# Chunks for each connection that may wait to be written.
+# Batches for each connection that may wait to be written.
 _MOST_WAITING = 2
 
 _PAUSE = 1.0
@@ -42,16 +42,16 @@ class Writers:
         self._waiting: deque[tuple[Future[Written], Callable[[], None]]] = deque()
 
     def write(self, rows: Sequence[tuple[AnyRelation, bytes]], done: Callable[[], None]) -> None:
-        """Have the rows of a chunk written, parents first. `done` is called in a later call here when they are in.
+        """Have the rows of a batch written, parents first. `done` is called in a later call here when they are in.
 
-        Raises what an earlier chunk failed with.
+        Raises what an earlier batch failed with.
         """
         while self._waiting and (len(self._waiting) >= _MOST_WAITING * self._count or self._waiting[0][0].done()):
             self._take()
         self._waiting.append((self._executor.submit(self._written, rows), done))
 
     def drain(self) -> None:
-        """Until everything is written. Raises what a chunk failed with."""
+        """Until everything is written. Raises what a batch failed with."""
         while self._waiting:
             self._take()
 
@@ -70,8 +70,11 @@ class Writers:
             connection.close()
 
     def _take(self) -> None:
-        future, done = self._waiting.popleft()
-        for relation, count, seconds in future.result():
+        # It waits for as long as it is not done, so that `stop` knows of it where this is interrupted.
+        future, done = self._waiting[0]
+        result = future.result()
+        self._waiting.popleft()
+        for relation, count, seconds in result:
             self._load.written(relation, count, seconds)
         done()
 

@@ -13,7 +13,7 @@ import pytest
 from distributed import Client as _Client
 from distributed import LocalCluster as _LocalCluster
 
-from bulkload import Input, Job, Mode, Progress, Source, gamedb, run
+from bulkload import Input, Job, Mode, Progress, Source, UsageError, gamedb, run
 from bulkload.cli import main
 from tests import mappings
 
@@ -105,7 +105,7 @@ def test_a_fault_in_a_cluster_undoes_the_load(connection: ServerConnection, clus
     source.write_text('[{"slug": "a", "author": "a", "age": 1, "tags": [], "lines": 1}]', encoding="utf-8")
     with (
         Client(cluster.scheduler_address, set_as_default=False) as client,
-        pytest.raises(Exception, match=r"tags: a mapping looks up .* but its plan names no lookup"),
+        pytest.raises(UsageError, match=r"tags: a mapping looks up .* but its plan names no lookup"),
     ):
         run(
             connection, [Input(mappings.LOOKING_JOB, Source(str(source)))], jobs=2,

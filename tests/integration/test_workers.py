@@ -32,6 +32,7 @@ from bulkload import (
     outbox,
     run,
     shares,
+    workers,
 )
 from tests import mappings
 
@@ -308,6 +309,23 @@ def test_a_script_without_a_guard_is_told_of_it(gamedb_database: str, files: gam
     command = [sys.executable, str(script), gamedb_database, str(files.items)]
     done = subprocess.run(command, capture_output=True, timeout=60, check=False)
     assert b"died (exit code 1) as it started; a script that calls run with jobs has to do so under" in done.stderr
+
+
+def test_a_process_that_cannot_be_started_leaves_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is room for some of them only, say. `workers_always_pay` sees to what is left."""
+    started: list[object] = []
+
+    class Second(workers._Process):
+        def __init__(self) -> None:
+            if started:
+                raise OSError("no room for another process")
+            super().__init__()
+            started.append(self)
+
+    monkeypatch.setattr(workers, "_Process", Second)
+    with pytest.raises(OSError, match="no room"):
+        workers.Processes(2)
+    assert len(started) == 1
 
 
 def test_a_job_that_cannot_be_sent(items: ServerConnection, files: gamedb.Files) -> None:

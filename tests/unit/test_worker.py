@@ -110,3 +110,14 @@ def test_the_rows_of_a_chunk_are_let_go() -> None:
         assert not [each for each in gc.get_objects() if isinstance(each, ChunkRows)]
     finally:
         gc.enable()
+
+
+def test_a_process_forgets_keys_that_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then it begins to count anew, and its memory is bounded, however many keys there are."""
+    monkeypatch.setattr("bulkload.worker._MOST_KEYS", 2)
+    first = map_chunk(spec(), task(post("p1", "x", "y", "z"), forget=True))
+    second = map_chunk(spec(), task(post("p2", "z")))
+    assert keys(second, "tags") == ([0], ["z"])
+    assert isinstance(first, Mapped)
+    assert isinstance(second, Mapped)
+    assert second.dictionary != first.dictionary
