@@ -33,6 +33,12 @@ def pytest_report_header() -> str:
     return f"server: {servers.description()}"
 
 
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes are started without coverage, which never lets go of a lock that it was interrupted with, and hangs."""
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+
+
 @pytest.fixture(scope="session")
 def server() -> Generator[str]:
     """How to connect to the server as a user who may create databases."""

@@ -107,14 +107,14 @@ class Site:
         return result
 
     def start(self, *arguments: str | Path) -> subprocess.Popen[bytes]:
-        """Start a command, in a process group of its own."""
+        """Start a command that will be interrupted, in a process group of its own."""
         return subprocess.Popen(
             command(*arguments),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=self.directory,
-            env=clean_environment(),
+            env=unmeasured(clean_environment()),
             start_new_session=True,
         )
 
@@ -146,6 +146,11 @@ def clean_environment() -> dict[str, str]:
     """The environment of a user who names no server."""
     kept = {name: value for name, value in os.environ.items() if name != "DATABASE_URL" and not name.startswith("PG")}
     return {**kept, "COLUMNS": "120", "PYTHONUNBUFFERED": "1"}
+
+
+def unmeasured(environment: Mapping[str, str]) -> dict[str, str]:
+    """The same without coverage, which never lets go of a lock that it was interrupted with, and hangs."""
+    return {name: value for name, value in environment.items() if not name.startswith("COVERAGE_")}
 
 
 def rows(conninfo: str, query: str) -> list[tuple[Any, ...]]:

@@ -27,6 +27,7 @@ from tests.acceptance.test_commands import (
     item,
     rows,
     snapshot,
+    unmeasured,
 )
 
 ULTRA = ("--optimized", "--ultra", "--clear")
@@ -58,7 +59,7 @@ def on_a_terminal(site: Site, answer: bytes | signal.Signals, *arguments: str | 
         stdout=theirs,
         stderr=theirs,
         cwd=site.directory,
-        env={**clean_environment(), "TERM": "dumb"},
+        env={**unmeasured(clean_environment()), "TERM": "dumb"},
         start_new_session=True,
     )
     os.close(theirs)

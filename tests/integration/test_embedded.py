@@ -140,6 +140,7 @@ def test_an_exception_stops_the_server(directory: Path) -> None:
     assert not is_running(process)
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_an_interrupt_stops_the_server(directory: Path) -> None:
     """Ctrl-C ends the command, and the command ends the server."""
     with user(directory) as (command, conninfo):

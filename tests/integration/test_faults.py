@@ -296,7 +296,7 @@ COMMANDS = {
 }
 
 
-@pytest.mark.usefixtures("interruptible")
+@pytest.mark.usefixtures("interruptible", "unmeasured")
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_that_is_killed_or_interrupted_can_be_run_again(database: str, name: str) -> None:
     """At once, while the server still works on what the dead one had begun."""
@@ -336,7 +336,7 @@ def two_sets(tmp_path_factory: pytest.TempPathFactory) -> Sequence[Sequence[str 
     return files
 
 
-@pytest.mark.usefixtures("interruptible")
+@pytest.mark.usefixtures("interruptible", "unmeasured")
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT], ids=["SIGKILL", "SIGINT"])
 def test_an_import_that_is_killed_or_interrupted_leaves_the_old_content_whole(
     gamedb_database: str, two_sets: Sequence[Sequence[str | Path]], sent: signal.Signals

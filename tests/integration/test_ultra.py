@@ -803,6 +803,7 @@ def children_of(pid: int) -> list[int]:
     return sorted(map(int, found.stdout.split()))[1:]
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("moment", range(MOMENTS))
 def test_a_load_that_ends_at_any_moment(
     gamedb_database: str, files: gamedb.Files, others: gamedb.Files, tmp_path: Path, moment: int
