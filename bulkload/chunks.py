@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 
 import attrs
@@ -16,6 +16,7 @@ from bulkload.path import path_like, path_of
 from bulkload.rejects import Rejects
 from bulkload.report import Report, SourceReport
 from bulkload.sink import Buffers
+from bulkload.slices import Extract
 
 DEFAULT_CHUNK = 5000
 """Records of a chunk: some 130,000 rows of the items database."""
@@ -31,6 +32,21 @@ class Progress:
     """Of its size on disk."""
     records: int
     """Loaded from it so far."""
+
+
+@attrs.frozen
+class Selection:
+    """Records of an input that are to be mapped, in one pass over its source."""
+
+    number: int
+    """Of the input, from 0."""
+    input: Input
+    counted: Callable[[int], bool]
+    """Whether the record at a position is among them."""
+    reject: Callable[[int], None]
+    """Told the position of each record that cannot go in."""
+    extracts: Sequence[Extract] = ()
+    """Where the records stand in the source; empty where that is not known."""
 
 
 Watch = Callable[[Progress], None]
@@ -58,19 +74,18 @@ class Mapper:
 
     def run(
         self,
-        each: Input,
+        selection: Selection,
         counts: SourceReport,
         size: int,
         write: Callable[[], None],
         watch: Watch,
-        counted: Callable[[int], bool],
-        on_reject: Callable[[int], None],
     ) -> None:
-        """Map the records whose positions are `counted`, and write them, `size` at a time.
+        """Map the records, and write them, `size` at a time.
 
         `write` takes the rows from the buffers, or raises FitError and has written nothing: then the records to blame
         are rejected, and the others of the chunk are mapped again.
         """
+        each, counted = selection.input, selection.counted
         with each.source.open() as reader:
             lists = each.job.read.split(reader, each.source.name)
             pieces = (piece for pieces in lists for piece in pieces if counted(piece.position))
@@ -81,7 +96,7 @@ class Mapper:
                     return
                 self.map(chunk, write)
                 for number in chunk.rejected:
-                    on_reject(chunk.pieces[number].position)
+                    selection.reject(chunk.pieces[number].position)
                 counts.rejected += len(chunk.rejected)
                 counts.skipped += len(chunk.skipped)
                 counts.loaded += len(chunk.pieces) - len(chunk.rejected) - len(chunk.skipped)

@@ -1,5 +1,7 @@
 """What goes to the processes that map chunks, and what comes back.
 
+Of a file that is not compressed, a process on this machine is told where its records stand: nobody reads them for it.
+
 What a chunk alone cannot know is the id of a row that it shares with others: such rows are sent by their keys, and
 what refers to them holds stand-ins instead of ids, or gaps in rows that are encoded already. A process sends no key
 twice, and says how many it takes to be known; where the leader does not have those, the chunk is mapped again with
@@ -15,6 +17,8 @@ from typing import NamedTuple
 
 from bulkload.errors import SchemaError
 from bulkload.packing import Lane
+from bulkload.slices import Extract, Slice
+from bulkload.source import Source
 
 FIRST_STAND_IN = -(2**63) - 1
 """Stands for the first key of an entity, the number below for the second one, and so on.
@@ -26,28 +30,54 @@ _NUMBERS = "I"
 """How the numbers of keys are packed; as `array.array` has it."""
 
 
-class Task(NamedTuple):
-    """The records of a chunk, to be mapped."""
+class Sent(NamedTuple):
+    """Records of a source, that go along."""
 
-    label: str
-    """What a message calls them."""
-    input: int
-    """Which of the inputs they are from."""
     positions: Sequence[int]
     lengths: Sequence[int]
     data: bytes
     """Their bytes, all in one piece."""
+
+    def slices(self, source: Source) -> list[Slice]:  # noqa: ARG002 - as of those that do not go along
+        """The records."""
+        ends = pairwise(accumulate(self.lengths, initial=0))
+        cut = (self.data[begin:end] for begin, end in ends)
+        return list(map(Slice, self.positions, cut))
+
+
+class Told(NamedTuple):
+    """Records of a source, which the process reads itself."""
+
+    positions: Sequence[int]
+    """Those that are meant; a range where they are all that the extracts have."""
+    extracts: Sequence[Extract]
+
+    def slices(self, source: Source) -> list[Slice]:
+        """The records. Raises SourceError."""
+        found: list[Slice] = []
+        for extract in self.extracts:
+            try:
+                found += extract.slices(source.part(extract.begin, extract.end))
+            except ValueError as error:
+                raise source.changed() from error
+        if len(found) == len(self.positions):
+            return found
+        positions = frozenset(self.positions)
+        return [piece for piece in found if piece.position in positions]
+
+
+class Task(NamedTuple):
+    """The records of a chunk, to be mapped."""
+
+    input: int
+    """Which of the inputs they are from."""
+    records: Sent | Told
     ids: Mapping[str, Sequence[Sequence[int]]]
     """The ids for the rows of each entity that nobody else has, in blocks."""
     forget: bool
     """Whether no key is known of an earlier chunk."""
     new: frozenset[str]
     """The entities with a conflict rule of which all keys are taken to be new: their rows have ids of their own."""
-
-    def cut(self) -> list[tuple[int, bytes]]:
-        """The position and the bytes of each record."""
-        ends = pairwise(accumulate(self.lengths, initial=0))
-        return [(position, self.data[begin:end]) for position, (begin, end) in zip(self.positions, ends, strict=True)]
 
 
 class Gap(NamedTuple):

@@ -14,13 +14,12 @@ bracket or a quote.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from itertools import count
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
 from bulkload.errors import SourceError
-from bulkload.slices import Slice, Window
+from bulkload.slices import Extract, Slice, Stretch, Window
 from bulkload.source import Reader
 
 # Bytes read at once: what stays in a core's cache while it is copied and looked through. 128 KiB are as fast, 1 MiB is
@@ -134,12 +133,13 @@ class _Text(Window):
         while True:
             end = len(self.data) if self.ended else self.data.rfind(b"\n", self.at)
             if end >= 0:
-                lines = (line.strip(_BLANK) for line in self.data[self.at : end].split(b"\n"))
-                records = [line for line in lines if line]
+                records = _lines(self.data[self.at : end])
                 # Cut off in its last line, not damaged in it: what was to follow is missing too.
                 rest = records.pop() if self.ended and records and not _is_whole(records[-1]) else b""
+                if rest:
+                    end = self.data.rindex(rest, self.at, end)
                 if records:
-                    yield self._slices(records)
+                    yield self._stretch(records, end, _lines)
                 if rest:
                     raise self._cut_off()
                 self.at = end + 1
@@ -185,13 +185,14 @@ class _Text(Window):
         while True:
             for cut in self._cuts():
                 if records := self._proven(cut):
+                    found = self._stretch(records, cut, _elements)
                     self.at = cut
-                    return self._slices(records)
+                    return found
             # What msgspec refuses is cut by its brackets, which is slow, so not while it might be read on.
             if self.ended or self._reach(self.at) < len(self.data):
                 end = self._scanned()
                 if end is not None:
-                    alone = self._slices([self.data[self.at : end]])
+                    alone = self._stretch([self.data[self.at : end]], end, _alone)
                     self.at = end
                     return alone
                 if self.ended:
@@ -243,13 +244,13 @@ class _Text(Window):
             return -1
         return len(self.data)
 
-    def _proven(self, cut: int) -> list[msgspec.Raw]:
+    def _proven(self, cut: int) -> list[bytes]:
         """The elements from here to `cut`, where these are whole elements; else none."""
         if cut <= self.at:
             return []
         try:
-            return _RAWS.decode(b"".join((b"[", memoryview(self.data)[self.at : cut], b"]")))
-        except (msgspec.DecodeError, RecursionError):
+            return _elements(memoryview(self.data)[self.at : cut])
+        except ValueError:
             return []
 
     def _scanned(self) -> int | None:
@@ -270,12 +271,34 @@ class _Text(Window):
     def _slices(self, records: Sequence[bytes]) -> list[Slice]:
         first = self.number
         self.number += len(records)
-        # bytes copies a Raw, which would keep its whole window, and nothing else.
-        return list(map(Slice, count(first), map(bytes, records)))
+        return list(map(Slice, range(first, self.number), records))
+
+    def _stretch(self, records: Sequence[bytes], end: int, cut: Callable[[bytes], Sequence[bytes]]) -> Stretch:
+        """The records from here to `end`, as `cut` cuts them."""
+        extract = Extract(self.offset, self.offset + end - self.at, self.number, len(records), cut)
+        return Stretch(extract, self._slices(records))
 
     def _cut_off(self) -> SourceError:
         end = self.offset - self.at + len(self.data)
         return self.error(f"ends inside record {self.number}, at byte {end}: the file is not whole; copy it anew")
+
+
+def _elements(data: bytes | memoryview) -> list[bytes]:
+    """The elements of an array's content. Raises ValueError."""
+    try:
+        # bytes copies a Raw, which would keep its whole window, and nothing else.
+        return list(map(bytes, _RAWS.decode(b"".join((b"[", data, b"]")))))
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ValueError("no elements of an array") from error
+
+
+def _lines(data: bytes) -> list[bytes]:
+    """The lines that are not blank."""
+    return [line for line in (each.strip(_BLANK) for each in data.split(b"\n")) if line]
+
+
+def _alone(data: bytes) -> list[bytes]:
+    return [data]
 
 
 def _end_of(pattern: re.Pattern[bytes], data: bytes, at: int) -> int:

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import pickle
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from functools import partial
-from itertools import islice
 from typing import cast
 
 import attrs
 
 from bulkload.blocks import Block, Ids
-from bulkload.chunks import Mapper, Progress, Watch
+from bulkload.chunks import Mapper, Progress, Selection, Watch
 from bulkload.columns import Column
 from bulkload.errors import BulkloadError, RecordError
 from bulkload.exchange import Mapped, Rows, Settled, Short, Task, resolved
 from bulkload.formats import Slice
+from bulkload.handout import Handouts, handouts, label
 from bulkload.job import Input
 from bulkload.load import Load
 from bulkload.mode import Mode
@@ -29,10 +29,9 @@ from bulkload.outbox import Outbox, SeveralOutbox
 from bulkload.plan import AnyEntity, AnyRelation
 from bulkload.rejects import Rejects
 from bulkload.report import Report, SourceReport
-from bulkload.source import Reader
 from bulkload.tables import Entity, Keep, Key, Replace
 from bulkload.worker import Spec, map_chunk
-from bulkload.workers import WorkerDiedError
+from bulkload.workers import Processes, WorkerDiedError
 from bulkload.writers import Writers
 
 # Records of a chunk: less than in one process, since several chunks are in memory.
@@ -71,61 +70,24 @@ class Leader(Mapper):
 
     def run(
         self,
-        each: Input,
+        selection: Selection,
         counts: SourceReport,
         size: int,
         write: Callable[[], None],
         watch: Watch,
-        counted: Callable[[int], bool],
-        on_reject: Callable[[int], None],
     ) -> None:
         """As `Mapper.run`."""
-        number = next((number for number, one in self._shared.items() if one is each), None)
-        if number is None:
-            super().run(each, counts, size, write, watch, counted, on_reject)
+        if selection.number not in self._shared:
+            super().run(selection, counts, size, write, watch)
             return
-        with each.source.open() as reader:
-            lists = each.job.read.split(reader, each.source.name)
-            pieces = (piece for pieces in lists for piece in pieces if counted(piece.position))
-            chunks = _Chunks(each, number, reader, pieces, min(size, _LARGEST_CHUNK))
+        with handouts(selection, min(size, _LARGEST_CHUNK), told=isinstance(self._executor, Processes)) as chunks:
             _Pass(
                 self._into, self._rejects, self._report, self._submit, self._most, self._outbox, self._ids,
-                self._dictionaries, chunks, counts, watch, on_reject,
+                self._dictionaries, selection, chunks, counts, watch,
             ).run()  # fmt: skip
 
     def _submit(self, task: Task) -> Future[Mapped | Short]:
         return self._executor.submit(map_chunk, self._spec, task)
-
-
-class _Chunks:
-    """The chunks of an input."""
-
-    def __init__(self, each: Input, number: int, reader: Reader, pieces: Iterator[Slice], size: int) -> None:
-        self.each = each
-        self.number = number
-        self._reader = reader
-        self._pieces = pieces
-        self._size = size
-        self._fault: BulkloadError | None = None
-
-    def take(self) -> tuple[list[Slice], int]:
-        """The next chunk, [] at the end, and how far the source was read for it."""
-        if self._fault is not None:
-            return [], self._reader.position
-        taken: list[Slice] = []
-        try:
-            # One by one, so that those before a fault are not lost with it.
-            for piece in islice(self._pieces, self._size):
-                taken.append(piece)  # noqa: PERF402 - see above
-        except BulkloadError as error:
-            # What is wrong with the records before it comes first.
-            self._fault = error
-        return taken, self._reader.position
-
-    def end(self) -> None:
-        """Raises what was wrong with the source."""
-        if self._fault is not None:
-            raise self._fault
 
 
 @attrs.define
@@ -152,10 +114,10 @@ class _Pass:
         outbox: Outbox,
         ids: Mapping[AnyEntity, Ids],
         dictionaries: dict[tuple[bytes, str], list[int]],
-        chunks: _Chunks,
+        selection: Selection,
+        chunks: Handouts,
         counts: SourceReport,
         watch: Watch,
-        on_reject: Callable[[int], None],
     ) -> None:
         self._load = load
         self._rejects = rejects
@@ -164,11 +126,11 @@ class _Pass:
         self._most = most
         self._outbox = outbox
         self._ids = ids
+        self._selection = selection
         self._chunks = chunks
         self._counts = counts
         self._watch = watch
-        self._on_reject = on_reject
-        plan = chunks.each.job.plan
+        plan = selection.input.job.plan
         self._by_name: dict[str, AnyRelation] = {relation.name: relation for relation in plan}
         self._entities = [relation for relation in plan if isinstance(relation, Entity)]
         # Where no key is there to begin with, those of rows that are to be replaced whole come once at most, as a rule.
@@ -196,26 +158,14 @@ class _Pass:
     def _hand_out(self) -> None:
         while len(self._on_their_way) < self._most:
             with self._report.phase("read"):
-                pieces, position = self._chunks.take()
-            if not pieces:
+                handout = self._chunks.take()
+            if handout is None:
                 return
             with self._report.phase("hand out"):
-                given = self._given(len(pieces), self._new)
-                task = self._task(pieces, given)
-                self._on_their_way.append(_OnItsWay(task, given, self._submit(task), position))
-
-    def _task(self, pieces: Sequence[Slice], given: Mapping[AnyEntity, Sequence[Block]]) -> Task:
-        label, data = self._chunks.each.job.read.label, [piece.data for piece in pieces]
-        return Task(
-            f"{label(pieces[0])} to {label(pieces[-1])} of {self._chunks.each.source.name}",
-            self._chunks.number,
-            [piece.position for piece in pieces],
-            list(map(len, data)),
-            b"".join(data),
-            _bare(given),
-            forget=False,
-            new=self._new,
-        )
+                records = handout.records
+                given = self._given(len(records.positions), self._new)
+                task = Task(self._selection.number, records, _bare(given), forget=False, new=self._new)
+                self._on_their_way.append(_OnItsWay(task, given, self._submit(task), handout.position))
 
     def _given(self, records: int, new: frozenset[str]) -> dict[AnyEntity, Sequence[Block]]:
         return {
@@ -226,7 +176,7 @@ class _Pass:
 
     def _again(self, chunk: _OnItsWay, *, forget: bool = False) -> None:
         """Have it mapped once more, with other ids."""
-        chunk.given = self._given(len(chunk.task.positions), self._new)
+        chunk.given = self._given(len(chunk.task.records.positions), self._new)
         chunk.task = chunk.task._replace(ids=_bare(chunk.given), new=self._new, forget=forget)
         chunk.future = self._submit(chunk.task)
 
@@ -235,7 +185,7 @@ class _Pass:
         while True:
             with self._report.phase("wait for workers"):
                 found = self._result(chunk)
-            records = len(chunk.task.positions)
+            records = len(chunk.task.records.positions)
             used: Mapping[str, int] = {} if isinstance(found, Short) else found.used
             for entity, blocks in chunk.given.items():
                 self._ids[entity].used(blocks, used.get(entity.name, 0), records)
@@ -268,15 +218,18 @@ class _Pass:
                     "`if __name__ == '__main__':`"
                 ) from error
             raise BulkloadError(
-                f"{error} while it mapped {chunk.task.label}, and so did another one{changed}. Where memory has run "
+                f"{error} while it mapped {self._label(chunk)}, and so did another one{changed}. Where memory has run "
                 "out, use fewer jobs; where a record ends the mapping, leave it out"
             ) from error
         except BulkloadError:
             raise
         except Exception as error:
             raise BulkloadError(
-                f"{chunk.task.label} could not be mapped elsewhere{changed}: {type(error).__name__}: {error}"
+                f"{self._label(chunk)} could not be mapped elsewhere{changed}: {type(error).__name__}: {error}"
             ) from error
+
+    def _label(self, chunk: _OnItsWay) -> str:
+        return label(chunk.task.records, self._selection.input)
 
     def _all_new(self, rows: Rows) -> bool:
         known = self._load.known[self._entity(rows.relation)]
@@ -290,9 +243,9 @@ class _Pass:
     def _settle(self, chunk: _OnItsWay, mapped: Mapped) -> None:
         """Tell rows that exist from new ones, put ids in their places, and have them written."""
         for position, data, error in mapped.rejected:
-            self._on_reject(position)
+            self._selection.reject(position)
             if isinstance(error, RecordError):
-                self._rejects.put(self._chunks.each.job.read, Slice(position, data), error)
+                self._rejects.put(self._selection.input.job.read, Slice(position, data), error)
         with self._report.phase("settle keys"):
             settled = {
                 rows.relation: self._settled(self._entity(rows.relation), rows)
@@ -379,8 +332,8 @@ class _Pass:
         rejected = len(mapped.rejected)
         self._counts.rejected += rejected
         self._counts.skipped += mapped.skipped
-        self._counts.loaded += len(chunk.task.positions) - rejected - mapped.skipped
-        self._watch(Progress(self._chunks.each.source.name, chunk.position, self._counts.loaded))
+        self._counts.loaded += len(chunk.task.records.positions) - rejected - mapped.skipped
+        self._watch(Progress(self._selection.input.source.name, chunk.position, self._counts.loaded))
 
 
 def _bare(given: Mapping[AnyEntity, Sequence[Block]]) -> dict[str, list[Sequence[int]]]:

@@ -7,11 +7,12 @@ import logging
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import attrs
 
-from bulkload.chunks import Mapper, Watch
+from bulkload.chunks import Mapper, Selection, Watch
 from bulkload.job import Input
 from bulkload.plan import AnyRelation, Plan
 from bulkload.report import Report, SourceReport
@@ -36,6 +37,7 @@ class Passes:
         self._report = report
         self._chunk = chunk
         self._watch = watch
+        self._states = [each.source.state for each in inputs]
         with report.phase("find versions"):
             self._versions = Versions(inputs)
 
@@ -71,15 +73,14 @@ class Passes:
     def _pass(
         self, number: int, counts: SourceReport, write: Callable[[], None], counted: Callable[[int], bool]
     ) -> None:
-        self._mapper.run(
-            self._inputs[number],
-            counts,
-            self._chunk,
-            write,
-            self._watch,
-            counted,
-            lambda position: self._versions.reject(number, position),
-        )
+        selection = Selection(
+            number, self._inputs[number], counted, partial(self._versions.reject, number),
+            self._versions.extracts(number),
+        )  # fmt: skip
+        self._mapper.run(selection, counts, self._chunk, write, self._watch)
+        # Its records were read more than once, and were to be the same.
+        if self._inputs[number].source.state != self._states[number]:
+            raise self._inputs[number].source.changed()
 
 
 def _not_in(positions: set[int]) -> Callable[[int], bool]:

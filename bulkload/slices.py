@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from bulkload.errors import SourceError
@@ -15,6 +16,40 @@ class Slice(NamedTuple):
     """Which one, from 1: of JSON the number of the record, of CSV the number of the line that it begins in."""
     data: bytes
     """Its bytes, without what separates records."""
+
+
+class Extract(NamedTuple):
+    """A part of a source's content that whoever reads it can cut into the same records."""
+
+    begin: int
+    end: int
+    """Where it stands, in bytes of the content."""
+    first: int
+    """The position of its first record; the others follow it without a gap."""
+    records: int
+    """How many there are."""
+    cut: Callable[[bytes], Sequence[bytes]]
+    """Cuts these bytes into records, as they were cut before. Raises ValueError for others."""
+
+    def slices(self, data: bytes) -> list[Slice]:
+        """The records. Raises ValueError where these are not the bytes that were cut before."""
+        records = self.cut(data)
+        if len(records) != self.records:
+            raise ValueError(f"{len(records)} records instead of {self.records}")
+        return list(map(Slice, self.positions, records))
+
+    @property
+    def positions(self) -> range:
+        """Those of its records."""
+        return range(self.first, self.first + self.records)
+
+
+class Stretch(list[Slice]):
+    """Records that stand together in a source, and can be had again from their place alone."""
+
+    def __init__(self, extract: Extract, slices: Iterable[Slice]) -> None:
+        super().__init__(slices)
+        self.extract = extract
 
 
 class Window:

@@ -75,6 +75,15 @@ class Source:
             return None
         return status.st_size if stat.S_ISREG(status.st_mode) else None
 
+    @property
+    def state(self) -> object:
+        """What tells whether the file is still what it was: its place, size and time of change; None without one."""
+        try:
+            status = Path(self.path).stat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
     def spooled(self, directory: Path) -> Source:
         """A source that can be read more than once: standard input and pipes are written to a file in `directory`.
 
@@ -94,6 +103,22 @@ class Source:
         except OSError as error:
             raise SourceError(f"{self.name}: cannot be copied to {directory}: {error.strerror}") from error
         return Source(str(file), label=self.name)
+
+    def part(self, begin: int, end: int) -> bytes:
+        """Some bytes of a file that is not compressed. Raises SourceError, also where it has fewer."""
+        try:
+            with Path(self.path).open("rb", buffering=0) as file:
+                file.seek(begin)
+                data = file.read(end - begin)
+        except OSError as error:
+            raise SourceError(f"{self.name}: cannot be read any more at byte {begin}: {error.strerror}") from error
+        if len(data) < end - begin:
+            raise self.changed()
+        return data
+
+    def changed(self) -> SourceError:
+        """What is wrong with a source that is not what it was."""
+        return SourceError(f"{self.name}: was changed while it was read; import it again when nobody writes to it")
 
     def open(self) -> Reader:
         """Opens it and looks at its first bytes; to be used in a `with`. Raises SourceError."""
@@ -177,6 +202,11 @@ class Reader:
     def offset(self) -> int:
         """Bytes of the content (decompressed, a byte order mark included) that were handed out so far."""
         return self._offset
+
+    @property
+    def plain(self) -> bool:
+        """Whether the content is the file as it lies on disk."""
+        return self._codec is None
 
     def read(self, n: int) -> bytes:
         """The next `n` bytes of the content; fewer only where it ends. Raises SourceError."""

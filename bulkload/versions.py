@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from array import array
+from collections.abc import Hashable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from bulkload.job import Input
 from bulkload.plan import AnyEntity
+from bulkload.slices import Extract, Stretch
+
+# What is packed into 8 bytes: a number; the input and the position of a record.
+_NUMBERS = range(-(2**63), 2**63)
+_POSITION_BITS = 48
 
 
 class Place(NamedTuple):
@@ -28,19 +35,19 @@ class Versions:
     def __init__(self, inputs: Sequence[Input]) -> None:
         self._earlier: dict[Place, Place] = {}
         """The version before each one that has one."""
-        self._left_out: set[Place] = set()
         self._revived: set[Place] = set()
-        last: dict[AnyEntity, dict[Hashable, Place]] = {}
+        self._extracts: dict[int, list[Extract]] = {}
+        met: dict[AnyEntity, _Met] = {}
         for number, each in enumerate(inputs):
-            if each.job.identity is None:
-                continue
-            places = last.setdefault(each.job.identity, {})
-            for key, place in _keys(number, each):
-                earlier = places.get(key)
-                if earlier is not None:
-                    self._earlier[place] = earlier
-                    self._left_out.add(earlier)
-                places[key] = place
+            if each.job.identity is not None:
+                self._read(number, each, met.setdefault(each.job.identity, _Met()))
+        for keys in met.values():
+            self._earlier.update(keys.earlier())
+        self._left_out: set[Place] = set(self._earlier.values())
+
+    def extracts(self, number: int) -> Sequence[Extract]:
+        """Where the records of an input stand in its file; empty where that is not known of all of them."""
+        return self._extracts.get(number, ())
 
     def left_out(self, number: int) -> set[int]:
         """The positions in an input that a later version supersedes."""
@@ -61,12 +68,52 @@ class Versions:
         self._revived = set()
         return revived
 
+    def _read(self, number: int, each: Input, met: _Met) -> None:
+        key_of = each.job.read.identify
+        extracts: list[Extract] | None = []
+        with each.source.open() as reader:
+            for pieces in each.job.read.split(reader, each.source.name):
+                if isinstance(pieces, Stretch) and extracts is not None and reader.plain:
+                    extracts.append(pieces.extract)
+                else:
+                    extracts = None
+                for piece in pieces:
+                    key = key_of(piece)
+                    if key is not None:
+                        met.add(key, Place(number, piece.position))
+        self._extracts[number] = extracts or []
 
-def _keys(number: int, each: Input) -> Iterator[tuple[Hashable, Place]]:
-    key_of = each.job.read.identify
-    with each.source.open() as reader:
-        for pieces in each.job.read.split(reader, each.source.name):
-            for piece in pieces:
-                key = key_of(piece)
-                if key is not None:
-                    yield key, Place(number, piece.position)
+
+class _Met:
+    """The keys that were met, and where.
+
+    Of numbers, 16 bytes are kept for each, and twice as much for a moment; of other keys, a dictionary.
+    """
+
+    def __init__(self) -> None:
+        self._numbers = array("q")
+        self._places = array("Q")
+        self._last: dict[Hashable, Place] = {}
+        self._earlier: dict[Place, Place] = {}
+
+    def add(self, key: Hashable, place: Place) -> None:
+        if isinstance(key, int) and key in _NUMBERS:
+            self._numbers.append(key)
+            self._places.append(place.input << _POSITION_BITS | place.position)
+        else:
+            self._add(key, place)
+
+    def earlier(self) -> dict[Place, Place]:
+        """The place of the version before each one that has one."""
+        twice = {number for number, next_one in pairwise(sorted(self._numbers)) if number == next_one}
+        if twice:
+            for number, packed in zip(self._numbers, self._places, strict=True):
+                if number in twice:
+                    self._add(number, Place(packed >> _POSITION_BITS, packed & (1 << _POSITION_BITS) - 1))
+        return self._earlier
+
+    def _add(self, key: Hashable, place: Place) -> None:
+        before = self._last.get(key)
+        if before is not None:
+            self._earlier[place] = before
+        self._last[key] = place

@@ -104,7 +104,8 @@ class _Work:
 
     def map(self, task: Task) -> Mapped:
         report, rejects = Report(), _Rejected()
-        chunk = Chunk(self._inputs[task.input], [Slice(*piece) for piece in task.cut()])
+        each = self._inputs[task.input]
+        chunk = Chunk(each, task.records.slices(each.source))
         if task.forget or self._dictionary.full:
             self._dictionary = _Dictionary()
         rows = ChunkRows(chunk.each.job.plan, self._encoders, task, self._dictionary)

@@ -27,6 +27,7 @@ from bulkload import (
     Rejects,
     Report,
     Source,
+    SourceError,
     UsageError,
     gamedb,
     outbox,
@@ -261,6 +262,24 @@ def test_a_mapping_that_ends_its_process(posts: ServerConnection, tmp_path: Path
     ):
         run(posts, [Input(mappings.ENDING_JOB, Source(str(source)))], chunk=1, jobs=2)
     assert posts.execute("SELECT count(*) FROM posts").fetchall() == [(0,)]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("change", ["grows", "is cut"])
+def test_a_source_that_changes_meanwhile(
+    items: ServerConnection, files: gamedb.Files, tmp_path: Path, jobs: int, change: str
+) -> None:
+    """It is read more than once, by one process and another: what is not the same each time is not loaded."""
+    file = tmp_path / "items.json"
+    content = files.items.read_bytes()
+    file.write_bytes(content)
+
+    def disturb(_progress: Progress) -> None:
+        file.write_bytes(content + b"\n" if change == "grows" else content[: len(content) // 2])
+
+    with pytest.raises(SourceError, match=r"items\.json: (was changed while|ends inside record)"):
+        run(items, [Input(gamedb.ITEMS_JOB, Source(str(file)))], chunk=10, jobs=jobs, watch=disturb)
+    assert items.execute("SELECT count(*) FROM items").fetchall() == [(0,)]
 
 
 def test_an_interrupt_leaves_no_process(items: ServerConnection, files: gamedb.Files) -> None:

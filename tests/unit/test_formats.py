@@ -22,20 +22,30 @@ from hypothesis import strategies as st
 from bulkload import csv_records, json_split
 from bulkload.errors import RecordError, SourceError
 from bulkload.formats import AnyFormat, CsvRecords, JsonRecords, Slice, path_of
+from bulkload.slices import Extract, Stretch
 from bulkload.source import Reader
 
 WINDOWS = st.integers(1, 64)
+MARK = b"\xef\xbb\xbf"
 
 
 def opened(data: bytes) -> Reader:
     # A byte order mark or a signature at the beginning is the reader's matter, and tested there.
-    return Reader(io.BytesIO(b"\xef\xbb\xbf" + data), "items.json")
+    return Reader(io.BytesIO(MARK + data), "items.json")
 
 
 def json_slices(data: bytes, window: int = 1 << 18, limit: int = 1 << 28) -> list[Slice]:
     lists = list(json_split.split(opened(data), "items.json", window, limit))
     assert all(lists)
+    for pieces in lists:
+        if isinstance(pieces, Stretch):
+            assert cut_again(data, pieces.extract) == pieces
     return [piece for pieces in lists for piece in pieces]
+
+
+def cut_again(data: bytes, extract: Extract) -> list[Slice]:
+    """The same records, from their place alone."""
+    return extract.slices((MARK + data)[extract.begin : extract.end])
 
 
 def json_parts(data: bytes, window: int = 1 << 18) -> list[bytes]:

@@ -9,7 +9,7 @@ import pickle
 import pytest
 
 from bulkload import BulkloadError, Input, Source, of_ddl
-from bulkload.exchange import FIRST_STAND_IN, Mapped, Short, Task
+from bulkload.exchange import FIRST_STAND_IN, Mapped, Sent, Short, Task
 from bulkload.worker import ChunkRows, Spec, map_chunk
 from tests import mappings
 
@@ -50,7 +50,8 @@ def spec(job: object = mappings.UNTOLD_JOB) -> bytes:
 
 def task(*documents: dict[str, object], forget: bool = False, new: frozenset[str] = frozenset()) -> Task:
     data = [json.dumps(document).encode() for document in documents]
-    return Task("some records", 0, list(range(1, len(data) + 1)), list(map(len, data)), b"".join(data), {}, forget, new)
+    records = Sent(range(1, len(data) + 1), list(map(len, data)), b"".join(data))
+    return Task(0, records, {}, forget, new)
 
 
 def post(slug: str, *tags: str) -> dict[str, object]:
