@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pickle
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from functools import partial
 from typing import cast
@@ -25,6 +25,7 @@ from bulkload.handout import Handouts, handouts, label
 from bulkload.job import Input
 from bulkload.load import Load
 from bulkload.mode import Mode
+from bulkload.new_keys import NewKeys
 from bulkload.outbox import Outbox, SeveralOutbox
 from bulkload.plan import AnyEntity, AnyRelation
 from bulkload.rejects import Rejects
@@ -66,6 +67,12 @@ class Leader(Mapper):
         self._outbox = Outbox(load, report) if writers is None else SeveralOutbox(load, report, writers)
         self._spec = pickle.dumps(Spec(shared, columns))
         self._dictionaries: dict[tuple[bytes, str], list[int]] = {}
+        # Where no key is there to begin with, those of rows that are to be replaced whole come once at most, as a rule.
+        self._new: dict[AnyEntity, NewKeys] = {
+            entity: NewKeys()
+            for entity in load.plan
+            if isinstance(entity, Entity) and isinstance(entity.conflict, Replace) and not load.known[entity]
+        }
         self._ids = {entity: Ids(load, entity) for entity in load.plan if isinstance(entity, Entity)}
 
     def run(
@@ -78,12 +85,13 @@ class Leader(Mapper):
     ) -> None:
         """As `Mapper.run`."""
         if selection.number not in self._shared:
+            know(self._into, self._new, selection.input.job.plan)
             super().run(selection, counts, size, write, watch)
             return
         with handouts(selection, min(size, _LARGEST_CHUNK), told=isinstance(self._executor, Processes)) as chunks:
             _Pass(
                 self._into, self._rejects, self._report, self._submit, self._most, self._outbox, self._ids,
-                self._dictionaries, selection, chunks, counts, watch,
+                self._dictionaries, self._new, selection, chunks, counts, watch,
             ).run()  # fmt: skip
 
     def _submit(self, task: Task) -> Future[Mapped | Short]:
@@ -114,6 +122,7 @@ class _Pass:
         outbox: Outbox,
         ids: Mapping[AnyEntity, Ids],
         dictionaries: dict[tuple[bytes, str], list[int]],
+        new: dict[AnyEntity, NewKeys],
         selection: Selection,
         chunks: Handouts,
         counts: SourceReport,
@@ -133,10 +142,7 @@ class _Pass:
         plan = selection.input.job.plan
         self._by_name: dict[str, AnyRelation] = {relation.name: relation for relation in plan}
         self._entities = [relation for relation in plan if isinstance(relation, Entity)]
-        # Where no key is there to begin with, those of rows that are to be replaced whole come once at most, as a rule.
-        self._new: frozenset[str] = frozenset(
-            entity.name for entity in self._entities if isinstance(entity.conflict, Replace) and not load.known[entity]
-        )
+        self._new = new
         self._dictionaries = dictionaries
         self._on_their_way: deque[_OnItsWay] = deque()
 
@@ -163,21 +169,25 @@ class _Pass:
                 return
             with self._report.phase("hand out"):
                 records = handout.records
-                given = self._given(len(records.positions), self._new)
-                task = Task(self._selection.number, records, _bare(given), forget=False, new=self._new)
+                given = self._given(len(records.positions))
+                task = Task(self._selection.number, records, _bare(given), forget=False, new=self._all_new)
                 self._on_their_way.append(_OnItsWay(task, given, self._submit(task), handout.position))
 
-    def _given(self, records: int, new: frozenset[str]) -> dict[AnyEntity, Sequence[Block]]:
+    def _given(self, records: int) -> dict[AnyEntity, Sequence[Block]]:
         return {
             entity: self._ids[entity].given(records)
             for entity in self._entities
-            if entity.conflict is None or entity.name in new
+            if entity.conflict is None or entity in self._new
         }
+
+    @property
+    def _all_new(self) -> frozenset[str]:
+        return frozenset(entity.name for entity in self._new)
 
     def _again(self, chunk: _OnItsWay, *, forget: bool = False) -> None:
         """Have it mapped once more, with other ids."""
-        chunk.given = self._given(len(chunk.task.records.positions), self._new)
-        chunk.task = chunk.task._replace(ids=_bare(chunk.given), new=self._new, forget=forget)
+        chunk.given = self._given(len(chunk.task.records.positions))
+        chunk.task = chunk.task._replace(ids=_bare(chunk.given), new=self._all_new, forget=forget)
         chunk.future = self._submit(chunk.task)
 
     def _mapped(self, chunk: _OnItsWay) -> Mapped:
@@ -200,9 +210,9 @@ class _Pass:
                 continue
             for phase, seconds in found.seconds.items():
                 self._report.workers[phase] = self._report.workers.get(phase, 0.0) + seconds
-            if any(rows.keys and not self._all_new(rows) for rows in found.rows):
-                # A key that came before: from now on nothing is taken for granted.
-                self._new = frozenset[str]()
+            if any(rows.keys and self._came_before(rows) for rows in found.rows):
+                # From now on nothing is taken for granted.
+                know(self._load, self._new, self._load.plan)
                 self._again(chunk, forget=True)
                 continue
             return found
@@ -231,9 +241,10 @@ class _Pass:
     def _label(self, chunk: _OnItsWay) -> str:
         return label(chunk.task.records, self._selection.input)
 
-    def _all_new(self, rows: Rows) -> bool:
-        known = self._load.known[self._entity(rows.relation)]
-        return known.keys().isdisjoint(_keys(rows.keys[1:]))
+    def _came_before(self, rows: Rows) -> bool:
+        """Whether one of the keys did that were taken to be new."""
+        new = self._new.get(self._entity(rows.relation))
+        return new is None or new.has_any(_keys(rows.keys[1:]))
 
     def _entity(self, name: str) -> AnyEntity:
         relation = self._by_name[name]
@@ -277,7 +288,7 @@ class _Pass:
     def _settled(self, entity: AnyEntity, rows: Rows) -> Settled:
         if rows.keys:
             ids = cast("Sequence[int]", rows.keys[0])
-            self._load.known[entity].update(zip(_keys(rows.keys[1:]), ids, strict=True))
+            self._new[entity].add(_keys(rows.keys[1:]), ids)
             return Settled(ids, range(len(ids)))
         return self._load.settle(entity, _keys([rows.values[entity.written.index(name)] for name in entity.key]))
 
@@ -334,6 +345,13 @@ class _Pass:
         self._counts.skipped += mapped.skipped
         self._counts.loaded += len(chunk.task.records.positions) - rejected - mapped.skipped
         self._watch(Progress(self._selection.input.source.name, chunk.position, self._counts.loaded))
+
+
+def know(load: Load, new: dict[AnyEntity, NewKeys], relations: Iterable[AnyRelation]) -> None:
+    """Have the load itself tell the keys of these entities that exist from new ones."""
+    for relation in relations:
+        if isinstance(relation, Entity) and relation in new:
+            load.known[relation].update(new.pop(relation).items())
 
 
 def _bare(given: Mapping[AnyEntity, Sequence[Block]]) -> dict[str, list[Sequence[int]]]:

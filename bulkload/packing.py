@@ -6,7 +6,9 @@ import struct
 import sys
 from array import array
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeGuard, cast
+
+_INT8 = range(-(2**63), 2**63)
 
 
 def packed(code: str, values: Sequence[object]) -> bytes:
@@ -15,6 +17,11 @@ def packed(code: str, values: Sequence[object]) -> bytes:
     if sys.byteorder == "little":
         data.byteswap()
     return data.tobytes()
+
+
+def is_int8(value: object) -> TypeGuard[int]:
+    """Whether it is a number that eight bytes hold."""
+    return isinstance(value, int) and value in _INT8
 
 
 class Lane(NamedTuple):

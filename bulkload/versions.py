@@ -8,11 +8,11 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from bulkload.job import Input
+from bulkload.packing import is_int8
 from bulkload.plan import AnyEntity
 from bulkload.slices import Extract, Stretch
 
-# What is packed into 8 bytes: a number; the input and the position of a record.
-_NUMBERS = range(-(2**63), 2**63)
+# Of the 8 bytes for the place of a record.
 _POSITION_BITS = 48
 
 
@@ -97,7 +97,7 @@ class _Met:
         self._earlier: dict[Place, Place] = {}
 
     def add(self, key: Hashable, place: Place) -> None:
-        if isinstance(key, int) and key in _NUMBERS:
+        if is_int8(key):
             self._numbers.append(key)
             self._places.append(place.input << _POSITION_BITS | place.position)
         else:

@@ -1,0 +1,64 @@
+"""The keys of rows that were all new so far: of a long load the one thing that grows with it, and so packed."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+
+from bulkload.packing import is_int8
+from bulkload.tables import Key
+
+# Numbers of a sorted run that is not merged any more: 10 MB while it is made.
+_LARGEST_RUN = 1 << 18
+
+
+class NewKeys:
+    """Keys and the ids that they got. Of numbers that is 24 bytes a key, of others a dictionary (150 and more)."""
+
+    def __init__(self) -> None:
+        self._numbers = array("q")
+        self._ids = array("q")
+        self._runs: list[array[int]] = []
+        """The same numbers, sorted; few of them, since those of a length are merged."""
+        self._others: dict[Key, int] = {}
+
+    def has_any(self, keys: Sequence[Key]) -> bool:
+        """Whether one of these is among them."""
+        if not self._others.keys().isdisjoint(keys):
+            return True
+        numbers = sorted(key for key in keys if is_int8(key))
+        return bool(numbers) and any(_meet(run, numbers) for run in self._runs)
+
+    def add(self, keys: Sequence[Key], ids: Sequence[int]) -> None:
+        """Add keys that are not among them."""
+        new = array("q")
+        for key, identifier in zip(keys, ids, strict=True):
+            if is_int8(key):
+                new.append(key)
+                self._ids.append(identifier)
+            else:
+                self._others[key] = identifier
+        self._numbers.extend(new)
+        run = sorted(new)
+        while self._runs and len(self._runs[-1]) <= len(run) and len(run) < _LARGEST_RUN:
+            run = sorted([*self._runs.pop(), *run])
+        if run:
+            self._runs.append(array("q", run))
+
+    def items(self) -> Iterator[tuple[Key, int]]:
+        """All keys, with their ids."""
+        yield from zip(self._numbers, self._ids, strict=True)
+        yield from self._others.items()
+
+
+def _meet(run: array[int], numbers: Sequence[int]) -> bool:
+    """Whether two sorted runs have a number in common."""
+    # As a rule they are apart: records come in the order of their keys.
+    if numbers[-1] < run[0] or run[-1] < numbers[0]:
+        return False
+    for number in numbers:
+        place = bisect_left(run, number)
+        if place < len(run) and run[place] == number:
+            return True
+    return False
