@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Hashable, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from bulkload.job import Input
 from bulkload.packing import is_int8
@@ -77,10 +77,7 @@ class Versions:
                     extracts.append(pieces.extract)
                 else:
                     extracts = None
-                for piece in pieces:
-                    key = key_of(piece)
-                    if key is not None:
-                        met.add(key, Place(number, piece.position))
+                met.add(number, [piece.position for piece in pieces], list(map(key_of, pieces)))
         self._extracts[number] = extracts or []
 
 
@@ -96,12 +93,17 @@ class _Met:
         self._last: dict[Hashable, Place] = {}
         self._earlier: dict[Place, Place] = {}
 
-    def add(self, key: Hashable, place: Place) -> None:
-        if is_int8(key):
-            self._numbers.append(key)
-            self._places.append(place.input << _POSITION_BITS | place.position)
-        else:
-            self._add(key, place)
+    def add(self, number: int, positions: Sequence[int], keys: Sequence[Hashable | None]) -> None:
+        """Add the keys of records of an input; None for one that has none."""
+        if all(map(is_int8, keys)):
+            self._numbers.extend(cast("Sequence[int]", keys))
+            self._places.extend([number << _POSITION_BITS | position for position in positions])
+            return
+        for position, key in zip(positions, keys, strict=True):
+            if is_int8(key):
+                self.add(number, [position], [key])
+            elif key is not None:
+                self._add(key, Place(number, position))
 
     def earlier(self) -> dict[Place, Place]:
         """The place of the version before each one that has one."""
