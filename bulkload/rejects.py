@@ -37,14 +37,19 @@ class Rejects:
             try:
                 self._file = self._path.open("wb")
             except OSError as error:
-                raise SourceError(f"{self._path}: rejects cannot be written: {error.strerror}") from error
+                raise self._unwritten(error) from error
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._file is not None:
-            self._file.close()
+            try:
+                self._file.close()
+            except OSError as failure:
+                # What could not be written before is tried again here; then it was told already.
+                if error is None:
+                    raise self._unwritten(failure) from failure
 
     def put(self, form: Format[object], piece: Slice, error: RecordError) -> None:
         """Set a record aside. Raises RejectsError, or the record's own error where not even one is let through."""
@@ -83,6 +88,7 @@ class Rejects:
             file.write(msgspec.json.encode(line) + b"\n")
             file.flush()
         except OSError as failure:
-            raise SourceError(
-                f"{self._path}: rejects cannot be written: {os.strerror(failure.errno or 0)}"
-            ) from failure
+            raise self._unwritten(failure) from failure
+
+    def _unwritten(self, failure: OSError) -> SourceError:
+        return SourceError(f"{self._path}: rejects cannot be written: {os.strerror(failure.errno or 0)}")

@@ -7,6 +7,7 @@ interrupted.
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 import traceback
@@ -22,11 +23,13 @@ USAGE = 2
 NOT_RESTORED = 4
 INTERRUPTED = 130
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code. The command line itself being wrong, argparse exits with 2."""
     options = parse(sys.argv[1:] if arguments is None else arguments)
-    output.start_logging(options)
+    output.start(options)
     # What a service manager sends is an interruption like any other: transactions roll back, servers stop.
     signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -44,9 +47,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BulkloadError as error:
         code = _fail(str(error), FAILED, verbose=options.verbose)
     except Exception as error:  # noqa: BLE001 - the last line before the user, who gets a message either way
-        text = one_line(f"internal error: {type(error).__name__}: {error}")
-        code = _fail(f"{text} (-v shows where; please report it)", FAILED, verbose=options.verbose)
+        text = (
+            _exhausted(error) or f"internal error: {type(error).__name__}: {error} (-v shows where; please report it)"
+        )
+        code = _fail(one_line(text), FAILED, verbose=options.verbose)
     return code
+
+
+def _exhausted(error: Exception) -> str:
+    """What this machine has run out of; '' where that is not what is wrong."""
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return f"{error.filename or 'standard output'}: cannot be written: {error.strerror}"
+    # threading says so, and has no class for it.
+    if isinstance(error, MemoryError) or "can't start new thread" in str(error):
+        return "there is no memory left on this machine: use fewer --jobs, or a smaller --batch-size"
+    return ""
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

@@ -39,8 +39,11 @@ class _JsonLines(logging.Formatter):
         return json.dumps({"time": time, "level": record.levelname.lower(), "message": record.getMessage()})
 
 
-def start_logging(options: Options) -> None:
+def start(options: Options) -> None:
     """Log lines of this package to standard error, in the form asked for."""
+    # Python has no such objects where the process was started without the descriptors.
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - to the end of the process
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
     handler = logging.StreamHandler(sys.stderr)
     if options.log_format == "json":
         handler.setFormatter(_JsonLines())
@@ -63,12 +66,15 @@ def tell(message: str) -> None:
 
 @contextmanager
 def to_whom_it_may_concern() -> Generator[None]:
-    """What is printed inside is lost where nobody reads it any more."""
+    """What is printed inside is lost where nobody reads it any more, or where it cannot be written: it is told then."""
     try:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
         abandon()
+    except OSError as error:
+        abandon()
+        logger.warning("the report is not whole: standard output cannot be written: %s", error.strerror)
 
 
 def abandon() -> None:

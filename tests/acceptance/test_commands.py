@@ -920,6 +920,49 @@ def test_a_reader_that_goes_away_is_no_error_to_tell(site: Site, empty: str, sma
     assert said == ""
 
 
+def shell(redirection: str, first: str = ":") -> tuple[str, ...]:
+    """Before a command: has a shell run it so."""
+    return ("sh", "-c", f'{first}; exec "$@" {redirection}', "sh")
+
+
+def test_output_that_was_never_open_changes_nothing(site: Site, empty: str) -> None:
+    """As where a service manager starts a command without descriptors: the rows are in, and it says so."""
+    path = site.write("items.json", [item(1)])
+    done = site.run("import-items", "-q", "--dsn", empty, "--items-file", path, before=shell(">&-"))
+    assert done == Done(0, "", "")
+    silent = site.run("import-items", "--dsn", empty, "--items-file", path, before=shell(">&- 2>&-"))
+    assert silent == Done(0, "", "")
+    assert rows(empty, "SELECT aoid, name FROM items") == [(1, "Item 1")]
+
+
+def test_output_that_cannot_be_written_is_told(site: Site, filled: str) -> None:
+    """A disk that is full: before anything is done, or after all of it."""
+    before = snapshot(filled)
+    path = site.write("items.json", [item(1)])
+    first = site.run("import-items", "--dsn", filled, "--clear", "--items-file", path, before=shell(">/dev/full"))
+    assert first.code == 1
+    assert "standard output: cannot be written: No space left on device" in first.err
+    assert snapshot(filled) == before
+    small = shell(">report", "ulimit -f 1")
+    later = site.run("import-items", "-q", "--dsn", filled, "--clear", "--items-file", path, before=small)
+    assert later.code == 0
+    assert later.err.endswith("the report is not whole: standard output cannot be written: File too large\n")
+    assert rows(filled, "SELECT aoid FROM items") == [(1,)]
+
+
+def test_rejects_that_cannot_be_written_end_the_load(site: Site, filled: str) -> None:
+    """Nothing is let through that would then be nowhere."""
+    before = snapshot(filled)
+    path = site.write("items.json", [item(1), item(2, Name=5)])
+    done = site.run(
+        "import-items", "-q", "--dsn", filled, "--clear", "--items-file", path, "--rejects", "/dev/full",
+        "--max-rejects", "1",
+    )  # fmt: skip
+    assert done.code == 1
+    assert done.err.endswith("bulkload: /dev/full: rejects cannot be written: No space left on device\n")
+    assert snapshot(filled) == before
+
+
 # --- Interruptions ---
 
 
