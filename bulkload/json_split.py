@@ -134,13 +134,12 @@ class _Text(Window):
         while True:
             end = len(self.data) if self.ended else self.data.rfind(b"\n", self.at)
             if end >= 0:
-                lines = (line.strip(_BLANK) for line in self.data[self.at : end].split(b"\n"))
-                records = [line for line in lines if line]
-                # Cut off in its last line, not damaged in it: what was to follow is missing too.
-                rest = records.pop() if self.ended and records and not _is_whole(records[-1]) else b""
-                if records:
+                lines = [line.strip(_BLANK) for line in self.data[self.at : end].split(b"\n")]
+                # Cut off in its last line, which has no line break: what was to follow is missing too.
+                cut_off = self.ended and lines[-1] and not _is_whole(lines[-1])
+                if records := [line for line in (lines[:-1] if cut_off else lines) if line]:
                     yield self._slices(records)
-                if rest:
+                if cut_off:
                     raise self._cut_off()
                 self.at = end + 1
             if self.ended:
