@@ -74,7 +74,8 @@ def split(reader: Reader, name: str, window: int = _WINDOW, limit: int = _LIMIT)
         records: list[Slice] = []
         while text.at < len(text.data) and (end := _end_of_record(text)) is not None:
             record = text.data[text.at : end]
-            if record.strip():
+            # Not of form feeds and the like, which may be a field.
+            if record.strip(b" \t\r\n"):
                 records.append(Slice(text.number, record.rstrip(b"\r\n")))
             text.number += record.count(b"\n")
             text.at = end

@@ -23,6 +23,7 @@ import psycopg
 # A message is cut here: psycopg sends an exception raised inside COPY to the server as the reason for the failure,
 # and one of 10 kB or more breaks the connection (measured with psycopg 3.3 and PostgreSQL 15).
 _LONGEST_VALUE = 80
+_LONGEST_PATH = 200
 _LONGEST_REASON = 1000
 
 
@@ -110,7 +111,9 @@ class RecordError(BulkloadError):
         return _record_error, (self.reason, self.path, self.table, self.column, self.source, self.record)
 
     def __str__(self) -> str:
-        return ": ".join(filter(None, (self.source, self.record, self.path, self.reason)))
+        # A path is made of the keys of the document, which may be anything; the reason must not be lost behind it.
+        path = self.path if len(self.path) <= _LONGEST_PATH else f"{self.path[:_LONGEST_PATH]}…"
+        return one_line(": ".join(filter(None, (self.source, self.record, path, self.reason))))
 
     def at(self, source: str, record: str, path: str = "") -> RecordError:
         """The same error, with its place filled in."""
@@ -190,7 +193,11 @@ def shown(value: object) -> str:
     if isinstance(value, msgspec.Raw):
         text = bytes(value).decode(errors="replace")
     else:
-        text = "null" if value is None else repr(value)
+        try:
+            text = "null" if value is None else repr(value)
+        except (ValueError, RecursionError):
+            # Python writes no integer of more than 4,300 digits, and nothing that is nested more deeply than calls are.
+            return f"{type(value).__name__} that is too long or too deep to be shown"
     if len(text) <= _LONGEST_VALUE:
         return text
     size = f"{len(value)} long" if isinstance(value, (str, bytes)) else f"{len(text)} characters"
@@ -198,6 +205,8 @@ def shown(value: object) -> str:
 
 
 def one_line(text: str) -> str:
-    """A message without line breaks, cut to what psycopg can carry."""
+    """A message without line breaks, cut to what psycopg can carry; what a terminal would obey is escaped."""
     line = " ".join(text.split())
+    if not line.isprintable():
+        line = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line[: _LONGEST_REASON + 1])
     return line if len(line) <= _LONGEST_REASON else f"{line[: _LONGEST_REASON - 1]}…"

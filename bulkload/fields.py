@@ -27,7 +27,9 @@ from bulkload.errors import SchemaError
 Field = Callable[[object], bytes]
 """Encodes one value that is not None. Raises one of REFUSALS where it does not fit."""
 
-REFUSALS = (struct.error, TypeError, ValueError, AttributeError, KeyError, OverflowError, ArithmeticError)
+REFUSALS = (
+    struct.error, TypeError, ValueError, AttributeError, KeyError, OverflowError, ArithmeticError, RecursionError,
+)  # fmt: skip
 
 NULL = b"\xff\xff\xff\xff"
 _length = struct.Struct("!i").pack
@@ -51,6 +53,8 @@ def misfit(column: Column, field: Field, value: object) -> str | None:
         return str(error)
     except UnicodeEncodeError:
         return "it holds half of a surrogate pair, which is no character"
+    except RecursionError:
+        return "it is nested too deeply"
     except REFUSALS:
         return ""
     return None
@@ -218,6 +222,9 @@ def _microseconds(since: dt.timedelta) -> bytes:
 _NUMERIC_BASE_DIGITS = 4
 # The signs of what has no digits; src/backend/utils/adt/numeric.c.
 _NAN, _INFINITY, _MINUS_INFINITY = 0xC000, 0xD000, 0xF000
+# How many digits there may be before and behind the point;
+# https://www.postgresql.org/docs/current/datatype-numeric.html
+_MOST_WHOLE, _MOST_FRACTION = 131_072, 16_383
 
 
 def _numeric(precision: int, scale: int, value: object) -> bytes:
@@ -238,6 +245,9 @@ def _numeric(precision: int, scale: int, value: object) -> bytes:
             raise Misfit("it has more digits before the point")
     negative, digits, exponent = number.as_tuple()
     shown_scale = max(0, -int(exponent))
+    # Before the zeros are written out: 1E+999999999 has a billion of them.
+    if shown_scale > _MOST_FRACTION or len(digits) + int(exponent) > _MOST_WHOLE:
+        raise Misfit(f"it has more than {_MOST_WHOLE:,} digits before the point, or {_MOST_FRACTION:,} behind it")
     text = "".join(map(str, digits)) + "0" * max(0, int(exponent))
     whole, fraction = (text[: len(text) - shown_scale], text[len(text) - shown_scale :]) if shown_scale else (text, "")
     if shown_scale > len(text):
@@ -246,7 +256,7 @@ def _numeric(precision: int, scale: int, value: object) -> bytes:
     fraction = fraction.ljust(-(-len(fraction) // _NUMERIC_BASE_DIGITS) * _NUMERIC_BASE_DIGITS, "0")
     groups = [int((whole + fraction)[at : at + 4]) for at in range(0, len(whole) + len(fraction), 4)]
     weight = len(whole) // _NUMERIC_BASE_DIGITS - 1
-    body = struct.pack("!hhHh", len(groups), weight, 0x4000 if negative else 0, shown_scale)
+    body = struct.pack("!HhHh", len(groups), weight, 0x4000 if negative else 0, shown_scale)
     body += struct.pack(f"!{len(groups)}h", *groups)
     return _length(len(body)) + body
 

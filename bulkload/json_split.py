@@ -133,14 +133,15 @@ class _Text(Window):
         while True:
             end = len(self.data) if self.ended else self.data.rfind(b"\n", self.at)
             if end >= 0:
-                records = _lines(self.data[self.at : end])
-                # Cut off in its last line, not damaged in it: what was to follow is missing too.
-                rest = records.pop() if self.ended and records and not _is_whole(records[-1]) else b""
-                if rest:
-                    end = self.data.rindex(rest, self.at, end)
-                if records:
+                # Cut off in its last line, which has no line break: what was to follow is missing too.
+                last = self.data.rfind(b"\n", self.at, end) + 1 or self.at
+                rest = self.data[last:end].strip(_BLANK) if self.ended else b""
+                cut_off = rest and not _is_whole(rest)
+                if cut_off:
+                    end = last
+                if records := _lines(self.data[self.at : end]):
                     yield self._stretch(records, end, _lines)
-                if rest:
+                if cut_off:
                     raise self._cut_off()
                 self.at = end + 1
             if self.ended:

@@ -91,7 +91,7 @@ class PerkRecords:
             aoid = _row(piece.data).get("aoid")
         except RecordError:
             aoid = None
-        return f"perk {piece.position}" + (f" (AOID {aoid})" if isinstance(aoid, int) else "")
+        return f"perk {piece.position}" + (f" (AOID {shown(aoid)})" if isinstance(aoid, int) else "")
 
     def as_json(self, piece: Slice) -> bytes:
         """The row, as an object by column."""

@@ -66,7 +66,7 @@ EDGES: dict[str, Sequence[object]] = {
     "text[]": [[], [""], ["NULL", "null", None], ["{", "}", ",", '"', "\\", " a "], ["\n"]],
     "numeric": [Decimal(text) for text in (
         "0", "-0", "0.0", "0.000", "1E+20", "1E-20", "10000", "9999", "0.0001", "0.00001", "-12345.6789", "100.00",
-        "12345678901234567890.123456789", "1E+3", "NaN", "Infinity", "-Infinity",
+        "12345678901234567890.123456789", "1E+3", "NaN", "Infinity", "-Infinity", "9E+131071", "-1E-16383",
     )],
     "date": [dt.date.min, dt.date.max, dt.date(2000, 1, 1)],
     "timestamp": [dt.datetime.min, dt.datetime.max],

@@ -21,6 +21,12 @@ def encode(kind: str, *values: object, not_null: bool = False) -> list[bytes]:
     return Encoder("t", [Column("c", type_of(kind), not_null)]).fields([values])[0]
 
 
+# Deeper than Python writes JSON.
+DEEP: list[object] = []
+for _ in range(5000):
+    DEEP = [DEEP]
+
+
 @pytest.mark.parametrize(
     ("kind", "value", "why"),
     [
@@ -48,11 +54,17 @@ def encode(kind: str, *values: object, not_null: bool = False) -> list[bytes]:
         ("numeric(5,2)", Decimal("999.995"), "it has more digits before the point"),
         ("numeric(5,2)", Decimal("Infinity"), "it is infinite"),
         ("numeric", "1", "it is not a number"),
+        ("numeric", Decimal("1E+999999999"), "it has more than 131,072 digits before the point, or 16,383 behind it"),
+        ("numeric", Decimal("-12E+131071"), "it has more than 131,072 digits"),
+        ("numeric", Decimal("1E-16384"), "it has more than 131,072 digits before the point, or 16,383 behind it"),
+        ("numeric", Decimal("1E-999999999"), "or 16,383 behind it"),
         ("jsonb", msgspec.Raw(b'{"a": "\\u0000"}'), "it holds an escaped NUL character (\\u0000)"),
         ("jsonb", msgspec.Raw(b'"\\ud800"'), "it holds half of a surrogate pair"),
         ("jsonb", msgspec.Raw(b'"\xff"'), ""),
         ("jsonb", float("nan"), ""),
         ("jsonb", "\0", "it holds an escaped NUL character"),
+        ("jsonb", DEEP, "it is nested too deeply"),
+        ("jsonb", msgspec.Raw(b"[" * 5000 + b'"\\u0041"' + b"]" * 5000), "it is nested too deeply"),
         ("integer[]", 5, "it is not a list"),
         ("integer[]", [1, 3_000_000_000], ""),
         ("text[]", ["a", "b\0"], "it holds a NUL character"),
@@ -66,6 +78,12 @@ def test_a_value_that_does_not_fit_is_refused(kind: str, value: object, why: str
     assert why in str(caught.value)
     assert caught.value.value is value
     assert caught.value.row == 1
+
+
+def test_a_number_that_python_does_not_write_is_refused_like_any_other() -> None:
+    """The message says why it is not shown."""
+    with pytest.raises(FitError, match=r"^int that is too long or too deep to be shown does not fit t.c \(integer\)$"):
+        encode("integer", 10**5000)
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,20 @@ def test_messages_are_one_line() -> None:
     assert shown(None) == "null"
 
 
+def test_no_part_of_a_message_is_more_than_a_line() -> None:
+    """Names of files and keys of documents are in it, which may be anything: also what a terminal would obey."""
+    error = RecordError("is missing", path="a\nb.\x1b[2J\u202e" + "c" * 5000, source="items\n.json", record="record 3")
+    assert str(error).startswith(r"items .json: record 3: a b.\x1b[2J\u202ecc")
+    assert str(error).endswith("c…: is missing")
+    assert len(str(error)) <= 300
+    assert str(SourceError("\udcff\0")) == r"\udcff\x00"
+
+
+def test_any_value_can_be_shown() -> None:
+    """Also one that Python itself refuses to write."""
+    assert "too long" in shown(10**5000)
+
+
 def test_an_error_without_a_message_says_what_it_is() -> None:
     """The docstring is the default message."""
     assert str(SourceError()) == "A source cannot be read."

@@ -300,6 +300,8 @@ class TestJsonLines:
         """The next line is read as if nothing had been, be the damage a bracket or a quote left open."""
         lines = [b'{"AOID":1}', b'{"AOID":2, "x": [}', b'{"AOID": 3, "Name": "left op', b"oops", b"]", b'{"AOID":5}']
         assert json_parts(b"\n".join(lines) + b"\n", window) == lines
+        # Nor is a last line cut off that has its line break.
+        assert json_parts(b"\n".join(lines[:3]) + b"\n", window) == lines[:3]
         # A last line without its line break is damaged, and not cut off, where its brackets do not match.
         assert json_parts(b"\n".join(lines[:2]), window) == lines[:2]
 
@@ -540,6 +542,8 @@ class TestCsvRecords:
         assert pieces == [Slice(2, b"a,b"), Slice(5, b'"c\n\nd",e'), Slice(9, b"f")]
         assert FIELDS.label(pieces[1]) == "line 5"
         assert list(FIELDS.split(opened(b"a,b\n"), "mobs.csv")) == [[Slice(1, b"a,b")]]
+        # A form feed is no blank, but what a field holds.
+        assert csv_slices(b"\x0c\n\x0b\n") == [Slice(1, b"\x0c"), Slice(2, b"\x0b")]
 
     @pytest.mark.parametrize(
         ("record", "reason"),
