@@ -93,7 +93,7 @@ class Blaming(Mapper):
             if not error.of_rows:
                 raise
             if not self._into.undo.kept:
-                raise self._named(chunk, error) from error
+                raise self.named(chunk, error) from error
             self._sift(chunk, write, error)
 
     def _sift(self, chunk: Chunk, write: Callable[[], None], error: ServerError) -> None:
@@ -141,7 +141,7 @@ class Blaming(Mapper):
         """Whether rows of a relation are written in the order of their records, none of them left out."""
         return relation.conflict is None or (isinstance(relation, Entity) and self._into.knows_keys_of([relation]))
 
-    def _named(self, chunk: Chunk, error: ServerError) -> RecordError | ServerError:
+    def named(self, chunk: Chunk, error: ServerError) -> RecordError | ServerError:
         """What ended the transaction, with the record named; or with all that it may be, where that is not known."""
         left = self._left(chunk)
         place = self._suspect(chunk, left, error)

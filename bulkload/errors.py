@@ -202,6 +202,13 @@ class ServerError(BulkloadError):
     def __str__(self) -> str:
         return f"{self.reason} (SQLSTATE {self.sqlstate})" if self.sqlstate else self.reason
 
+    def with_row(self, copied: tuple[str, int] | None) -> ServerError:
+        """The same error, with another count of rows."""
+        return ServerError(
+            self.reason, sqlstate=self.sqlstate, table=self.table, column=self.column, constraint=self.constraint,
+            said=self.said, copied=copied,
+        )  # fmt: skip
+
     @property
     def of_rows(self) -> bool:
         """Whether it can be about what rows hold, so that other rows would have been taken."""

@@ -148,7 +148,7 @@ class Load(Buffers):
         self._room = self._batch_rows
 
     def knows_keys_of(self, relations: Iterable[AnyRelation]) -> bool:
-        """Whether all keys of the entities among these are known, so that `settle` needs no server to tell new ones."""
+        """Whether all keys of the entities among these are known, so that no server is needed to tell new ones."""
         return all(
             relation in self._complete for relation in relations if isinstance(relation, Entity) and relation.conflict
         )
@@ -157,20 +157,17 @@ class Load(Buffers):
         """So many ids for rows that are added elsewhere."""
         return self._sequences[entity].take(count)
 
-    def settle(self, entity: AnyEntity, keys: Sequence[Key]) -> Settled:
-        """The ids of rows that were added elsewhere by their keys; new keys get new ones."""
-        known = self.known[entity]
-        found = list(map(known.get, keys))
-        owned = [place for place, identifier in enumerate(found) if identifier is None]
-        if owned:
-            for place, identifier in zip(owned, self.take_ids(entity, len(owned)), strict=True):
-                found[place] = known[keys[place]] = identifier
-        return Settled(cast("list[int]", found), owned)
-
     def write_encoded(self, relation: AnyRelation, rows: Iterable[bytes]) -> None:
         """Write new rows that were encoded elsewhere."""
         with self._writing(relation):
             self._send(relation, b"".join(rows))
+
+    def write_together(self, rows: Mapping[AnyRelation, Iterable[bytes]]) -> None:
+        """The same of several relations, parents first: all of them, or none."""
+        if rows:
+            with self.undo.unit():
+                for relation, encoded in rows.items():
+                    self.write_encoded(relation, encoded)
 
     def write_settled(self, entity: AnyEntity, values: Sequence[Sequence[object]], settled: Settled) -> None:
         """Write rows that were added elsewhere, their ids as they were settled; they are there when it returns."""

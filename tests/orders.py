@@ -110,6 +110,7 @@ def order(number: int, **changes: Any) -> dict[str, Any]:
     good: dict[str, Any] = {
         "number": number,
         "customer": f"c{number % 7}",
+        "code": f"code {number}",
         "begins": 10 * number,
         "ends": 10 * number + 9,
         "weight": 2 * number,
@@ -122,13 +123,18 @@ def _lines(*line: object) -> Callable[[int], dict[str, Any]]:
     return lambda number: order(number, lines=[["p1", 1], list(line), ["p2", 2]])
 
 
+def before(number: int) -> int:
+    """An order before it that some collide with, in the same chunk of 20."""
+    return number // 20 * 20
+
+
 BAD: dict[str, tuple[str, str, Callable[[int], dict[str, Any]]]] = {
-    "unique constraint": ("23505", "orders_number_key", lambda _number: order(0)),
-    "unique index": ("23505", "orders_code", lambda number: order(number, code="FIRST")),
+    "unique constraint": ("23505", "orders_number_key", lambda number: order(before(number))),
+    "unique index": ("23505", "orders_code", lambda number: order(number, code=f"CODE {before(number)}")),
     "foreign key": ("23503", "lines_sku_fkey", _lines("p99", 1)),
     "check": ("23514", "lines_amount_check", _lines("p1", 13)),
     "check of a shared row": ("23514", "customers_name_check", lambda number: order(number, customer="nobody")),
-    "exclusion": ("23P01", "orders_during_excl", lambda number: order(number, begins=3, ends=5)),
+    "exclusion": ("23P01", "orders_during_excl", lambda number: order(number, begins=10 * before(number) + 3)),
     "not null": ("23502", "", lambda number: order(number, code="lost")),
     "domain": ("23514", "even_check", lambda number: order(number, weight=1)),
     "generated column": ("22000", "", lambda number: order(number, begins=10 * number + 3, ends=10 * number)),
@@ -136,9 +142,6 @@ BAD: dict[str, tuple[str, str, Callable[[int], dict[str, Any]]]] = {
     "row trigger with a state of its own": ("BL001", "", _lines("p1", 98)),
     "statement trigger": ("P0001", "", _lines("p1", 97)),
 }
-"""What is wrong with a record, its SQLSTATE and constraint, and how it is made, beside `first()`."""
-
-
-def first() -> dict[str, Any]:
-    """The order that the others may collide with."""
-    return order(0, code="first")
+"""What is wrong with a record, its SQLSTATE and constraint, and how it is made."""
+COLLIDING = ("unique constraint", "unique index", "exclusion")
+"""What is wrong with a record only beside another one."""

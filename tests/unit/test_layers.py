@@ -18,7 +18,7 @@ LAYERS = (
     "ids", "stream", "merge", "ownership", "savepoints", "source", "slices", "sink", "exchange", "mode", "load",
     "atomic", "ultra", "memory", "path", "json_split", "json_records", "csv_records", "formats", "rejects", "job",
     "estimate", "versions", "chunks", "blame", "passes", "preview", "census", "worker", "workers", "shares",
-    "blocks", "writers", "outbox", "handout", "new_keys", "leader", "runner",
+    "blocks", "writers", "outbox", "new_keys", "settling", "handout", "leader", "runner",
     "embedded",
 )  # fmt: skip
 
