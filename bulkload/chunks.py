@@ -106,7 +106,7 @@ class Mapper:
         """Map the records of one chunk, and write them; as in `run`."""
         while True:
             with self._report.phase("map"):
-                self._map(chunk)
+                self._map(chunk, range(len(chunk.pieces)))
             try:
                 write()
             except FitError as error:
@@ -115,18 +115,26 @@ class Mapper:
             else:
                 return
 
-    def _map(self, chunk: Chunk) -> None:
-        """Map all records but those set aside, until no more of them turn out to be."""
+    def _left(self, chunk: Chunk) -> list[int]:
+        """The records that are not set aside."""
+        return [
+            number
+            for number in range(len(chunk.pieces))
+            if number not in chunk.rejected and number not in chunk.skipped
+        ]
+
+    def _map(self, chunk: Chunk, numbers: Sequence[int]) -> None:
+        """Map these records, but for those set aside, until no more of them turn out to be."""
         add, decode = chunk.each.job.add, chunk.each.job.read.decode
         again = True
         while again:
             self._load.discard()
             again = False
-            for number, piece in enumerate(chunk.pieces):
+            for number in numbers:
                 if number in chunk.rejected or number in chunk.skipped:
                     continue
                 try:
-                    add(self._load, decode(piece))
+                    add(self._load, decode(chunk.pieces[number]))
                 except Skip:
                     chunk.skipped.add(number)
                 except RecordError as error:
@@ -144,9 +152,8 @@ class Mapper:
         alone = MemoryLoad(job.plan, self._columns)
         alone.find_elsewhere = self._find
         before = len(chunk.rejected)
-        for number, piece in enumerate(chunk.pieces):
-            if number in chunk.rejected or number in chunk.skipped:
-                continue
+        for number in self._left(chunk):
+            piece = chunk.pieces[number]
             alone.discard()
             document = job.read.decode(piece)
             job.add(alone, document)

@@ -140,3 +140,17 @@ def _packs(code: str | None, values: Sequence[object]) -> bool:
     except (TypeError, OverflowError):
         return False
     return True
+
+
+def count_rows(rows: bytes) -> int:
+    """How many rows there are in what binary COPY takes."""
+    count = at = 0
+    while at < len(rows):
+        (fields,) = struct.unpack_from("!h", rows, at)
+        at += 2
+        for _ in range(fields):
+            (length,) = struct.unpack_from("!i", rows, at)
+            # A NULL has the length -1, and no bytes.
+            at += 4 + max(length, 0)
+        count += 1
+    return count

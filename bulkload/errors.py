@@ -15,6 +15,7 @@ All of them pickle, since they may be raised in one process and shown in another
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import msgspec
@@ -25,6 +26,17 @@ import psycopg
 _LONGEST_VALUE = 80
 _LONGEST_PATH = 200
 _LONGEST_REASON = 1000
+
+# Classes of SQLSTATE that are not about what a row holds, but about the session, the statement or the server; all
+# others can be, those that somebody's trigger makes up among them.
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+_NOT_OF_ROWS = frozenset({
+    "00", "01", "02", "03", "08", "0A", "0B", "0F", "0L", "0P", "0Z", "24", "25", "26", "28", "2B", "2D", "34", "3B",
+    "3D", "3F", "40", "42", "53", "55", "57", "58", "72", "F0", "HV", "XX",
+})  # fmt: skip
+_SEQUENCE_USED_UP = "2200H"
+# The place in what the server was doing, as in `COPY items, line 3, column name`; the words are in its language.
+_COPIED = re.compile(r"COPY (.+?), \D*(\d+)")
 
 
 class BulkloadError(Exception):
@@ -92,8 +104,10 @@ class RecordError(BulkloadError):
         column: str = "",
         source: str = "",
         record: str = "",
+        sqlstate: str = "",
+        constraint: str = "",
     ) -> None:
-        super().__init__(reason, path, table, column, source, record)
+        super().__init__(reason, path, table, column, source, record, sqlstate, constraint)
         self.reason = one_line(reason)
         """What is wrong, a value included where one is to blame."""
         self.path = path
@@ -106,14 +120,23 @@ class RecordError(BulkloadError):
         """The name of the file."""
         self.record = record
         """Which record of it, as in `record 153 (AOID 21805)`."""
+        self.sqlstate = sqlstate
+        """Of what the server refused, as in ServerError; else ''."""
+        self.constraint = constraint
+        """The constraint or index by which it was refused, or ''."""
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _record_error, (self.reason, self.path, self.table, self.column, self.source, self.record)
+        return _record_error, self._parts()
+
+    def _parts(self) -> tuple[str, ...]:
+        place = self.path, self.table, self.column, self.source, self.record
+        return self.reason, *place, self.sqlstate, self.constraint
 
     def __str__(self) -> str:
         # A path is made of the keys of the document, which may be anything; the reason must not be lost behind it.
         path = self.path if len(self.path) <= _LONGEST_PATH else f"{self.path[:_LONGEST_PATH]}…"
-        return one_line(": ".join(filter(None, (self.source, self.record, path, self.reason))))
+        said = one_line(": ".join(filter(None, (self.source, self.record, path, self.reason))))
+        return f"{said} (SQLSTATE {self.sqlstate})" if self.sqlstate else said
 
     def at(self, source: str, record: str, path: str = "") -> RecordError:
         """The same error, with its place filled in."""
@@ -124,11 +147,18 @@ class RecordError(BulkloadError):
             column=self.column,
             source=source,
             record=record,
+            sqlstate=self.sqlstate,
+            constraint=self.constraint,
         )
 
 
-def _record_error(reason: str, path: str, table: str, column: str, source: str, record: str) -> RecordError:
-    return RecordError(reason, path=path, table=table, column=column, source=source, record=record)
+def _record_error(
+    reason: str, path: str, table: str, column: str, source: str, record: str, sqlstate: str, constraint: str
+) -> RecordError:
+    return RecordError(
+        reason, path=path, table=table, column=column, source=source, record=record, sqlstate=sqlstate,
+        constraint=constraint,
+    )  # fmt: skip
 
 
 class FitError(RecordError):
@@ -141,51 +171,90 @@ class FitError(RecordError):
         self.row = row
         """Which of the rows encoded together, from 0."""
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return _record_error, (self.reason, self.path, self.table, self.column, self.source, self.record)
-
 
 class ServerError(BulkloadError):
     """PostgreSQL refused a statement."""
 
     def __init__(
-        self, reason: str, *, sqlstate: str = "", table: str = "", column: str = "", constraint: str = ""
+        self,
+        reason: str,
+        *,
+        sqlstate: str = "",
+        table: str = "",
+        column: str = "",
+        constraint: str = "",
+        said: str = "",
+        copied: tuple[str, int] | None = None,
     ) -> None:
-        super().__init__(reason, sqlstate, table, column, constraint)
+        super().__init__(reason, sqlstate, table, column, constraint, said, copied)
         self.reason = one_line(reason)
         self.sqlstate = sqlstate
         """The five characters of https://www.postgresql.org/docs/current/errcodes-appendix.html, or ''."""
         self.table = table
         self.column = column
         self.constraint = constraint
+        self.said = said or reason
+        """The server's own words, without where it was in a COPY."""
+        self.copied = copied
+        """The table of the COPY that was refused, and which of its rows, from 0; None where the server names none."""
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _server_error, (self.reason, self.sqlstate, self.table, self.column, self.constraint)
+        parts = self.reason, self.sqlstate, self.table, self.column, self.constraint, self.said, self.copied
+        return _server_error, parts
 
     def __str__(self) -> str:
         return f"{self.reason} (SQLSTATE {self.sqlstate})" if self.sqlstate else self.reason
 
+    def with_row(self, copied: tuple[str, int] | None) -> ServerError:
+        """The same error, with another count of rows."""
+        return ServerError(
+            self.reason, sqlstate=self.sqlstate, table=self.table, column=self.column, constraint=self.constraint,
+            said=self.said, copied=copied,
+        )  # fmt: skip
+
+    @property
+    def of_rows(self) -> bool:
+        """Whether it can be about what rows hold, so that other rows would have been taken."""
+        state = self.sqlstate
+        return bool(state) and state != _SEQUENCE_USED_UP and state[:2] not in _NOT_OF_ROWS
+
     @classmethod
-    def of(cls, error: psycopg.Error, doing: str) -> ServerError:
-        """The driver's error as ours; `doing` says what was tried, as in `COPY into items`."""
+    def of(cls, error: psycopg.Error, doing: str, table: str = "") -> ServerError:
+        """The driver's error as ours; `doing` says what was tried, as in `COPY into items`, and `table` to which."""
         diag = error.diag
         said = [diag.message_primary or str(error)]
         # The primary message often names no value; the detail does ("Key (id)=(3) already exists."), and for COPY the
         # context has the row and column. Both are written for the person who reads.
-        said += [part.splitlines()[0] for part in (diag.message_detail, diag.context) if part]
-        if diag.message_hint:
-            said.append(f"hint: {diag.message_hint}")
+        if diag.message_detail:
+            said.append(diag.message_detail.splitlines()[0])
+        context = diag.context.splitlines() if diag.context else []
+        hint = [f"hint: {diag.message_hint}"] if diag.message_hint else []
+        # What was done last comes first, a COPY behind the triggers that it sets off.
+        copied = _COPIED.match(context[-1]) if context else None
+        inner = context[:1] if copied is None or len(context) > 1 else []
         return cls(
-            f"{doing}: {'; '.join(said)}",
+            f"{doing}: {'; '.join([*said, *context[:1], *hint])}",
             sqlstate=error.sqlstate or "",
-            table=diag.table_name or "",
+            table=diag.table_name or table,
             column=diag.column_name or "",
             constraint=diag.constraint_name or "",
+            said="; ".join([*said, *inner, *hint]),
+            copied=(copied[1], int(copied[2]) - 1) if copied else None,
         )
 
 
-def _server_error(reason: str, sqlstate: str, table: str, column: str, constraint: str) -> ServerError:
-    return ServerError(reason, sqlstate=sqlstate, table=table, column=column, constraint=constraint)
+def _server_error(
+    reason: str,
+    sqlstate: str,
+    table: str,
+    column: str,
+    constraint: str,
+    said: str,
+    copied: tuple[str, int] | None,
+) -> ServerError:
+    return ServerError(
+        reason, sqlstate=sqlstate, table=table, column=column, constraint=constraint, said=said, copied=copied
+    )
 
 
 def shown(value: object) -> str:

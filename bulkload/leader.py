@@ -8,29 +8,30 @@ from __future__ import annotations
 
 import pickle
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from functools import partial
-from typing import cast
+from contextlib import contextmanager
 
 import attrs
 
+from bulkload.blame import Blaming
 from bulkload.blocks import Block, Ids
-from bulkload.chunks import Mapper, Progress, Selection, Watch
+from bulkload.chunks import Chunk, Progress, Selection, Watch
 from bulkload.columns import Column
-from bulkload.errors import BulkloadError, RecordError
-from bulkload.exchange import Mapped, Rows, Settled, Short, Task, resolved
+from bulkload.errors import BulkloadError, RecordError, ServerError
+from bulkload.exchange import Mapped, Short, Task
 from bulkload.formats import Slice
 from bulkload.handout import Handouts, handouts, label
 from bulkload.job import Input
 from bulkload.load import Load
 from bulkload.mode import Mode
 from bulkload.new_keys import NewKeys
-from bulkload.outbox import Outbox, SeveralOutbox
-from bulkload.plan import AnyEntity, AnyRelation
+from bulkload.outbox import Outbox, Pending, SeveralOutbox
+from bulkload.plan import AnyEntity
 from bulkload.rejects import Rejects
 from bulkload.report import Report, SourceReport
-from bulkload.tables import Entity, Keep, Key, Replace
+from bulkload.settling import Dictionaries, Settler, know
+from bulkload.tables import Entity, Replace
 from bulkload.worker import Spec, map_chunk
 from bulkload.workers import Processes, WorkerDiedError
 from bulkload.writers import Writers
@@ -42,7 +43,7 @@ _LARGEST_CHUNK = 1000
 _MOST_ON_THEIR_WAY = 4
 
 
-class Leader(Mapper):
+class Leader(Blaming):
     """Has the records of `shared` inputs, by number, mapped by `executor`, and maps those of others itself.
 
     `jobs` is how many chunks it maps at a time. With `writers`, rows that chunks do not share are written by them.
@@ -59,14 +60,13 @@ class Leader(Mapper):
         jobs: int,
         writers: Writers | None = None,
     ) -> None:
-        super().__init__(load, columns, load.find_id, rejects, report)
-        self._into = load
+        super().__init__(load, columns, rejects, report)
         self._shared = shared
         self._executor = executor
         self._most = _MOST_ON_THEIR_WAY * jobs
         self._outbox = Outbox(load, report) if writers is None else SeveralOutbox(load, report, writers)
         self._spec = pickle.dumps(Spec(shared, columns))
-        self._dictionaries: dict[tuple[bytes, str], list[int]] = {}
+        self._dictionaries: Dictionaries = {}
         # Where no key is there to begin with, those of rows that are to be replaced whole come once at most, as a rule.
         self._new: dict[AnyEntity, NewKeys] = {
             entity: NewKeys()
@@ -91,7 +91,7 @@ class Leader(Mapper):
         with handouts(selection, min(size, _LARGEST_CHUNK), told=isinstance(self._executor, Processes)) as chunks:
             _Pass(
                 self._into, self._rejects, self._report, self._submit, self._most, self._outbox, self._ids,
-                self._dictionaries, self._new, selection, chunks, counts, watch,
+                self._dictionaries, self._new, selection, chunks, counts, watch, self,
             ).run()  # fmt: skip
 
     def _submit(self, task: Task) -> Future[Mapped | Short]:
@@ -121,14 +121,16 @@ class _Pass:
         most: int,
         outbox: Outbox,
         ids: Mapping[AnyEntity, Ids],
-        dictionaries: dict[tuple[bytes, str], list[int]],
+        dictionaries: Dictionaries,
         new: dict[AnyEntity, NewKeys],
         selection: Selection,
         chunks: Handouts,
         counts: SourceReport,
         watch: Watch,
+        here: Blaming,
     ) -> None:
         self._load = load
+        self._here = here
         self._rejects = rejects
         self._report = report
         self._submit = submit
@@ -140,10 +142,9 @@ class _Pass:
         self._counts = counts
         self._watch = watch
         plan = selection.input.job.plan
-        self._by_name: dict[str, AnyRelation] = {relation.name: relation for relation in plan}
+        self._settler = Settler(load, report, plan, dictionaries, new)
         self._entities = [relation for relation in plan if isinstance(relation, Entity)]
         self._new = new
-        self._dictionaries = dictionaries
         self._on_their_way: deque[_OnItsWay] = deque()
 
     def run(self) -> None:
@@ -152,13 +153,16 @@ class _Pass:
             self._hand_out()
             while self._on_their_way:
                 chunk = self._on_their_way[0]
-                self._settle(chunk, self._mapped(chunk))
+                mapped = self._mapped(chunk)
+                with self._refused_again_here():
+                    self._settle(chunk, mapped)
                 self._on_their_way.popleft()
                 self._hand_out()
         finally:
             for each in self._on_their_way:
                 each.future.cancel()
-        self._outbox.empty()
+        with self._refused_again_here():
+            self._outbox.empty()
         self._chunks.end()
 
     def _hand_out(self) -> None:
@@ -200,17 +204,17 @@ class _Pass:
             for entity, blocks in chunk.given.items():
                 self._ids[entity].used(blocks, used.get(entity.name, 0), records)
             if isinstance(found, Short):
-                entity = self._entity(found.entity)
+                entity = self._settler.entity(found.entity)
                 self._ids[entity].short(chunk.given[entity], records)
                 self._again(chunk)
                 continue
-            if any(len(self._told(found.dictionary, name)) != count for name, count in found.before.items()):
+            if not self._settler.knows(found):
                 # The answer in which the process told of them was lost, or comes later.
                 self._again(chunk, forget=True)
                 continue
             for phase, seconds in found.seconds.items():
                 self._report.workers[phase] = self._report.workers.get(phase, 0.0) + seconds
-            if any(rows.keys and self._came_before(rows) for rows in found.rows):
+            if self._settler.came_before(found):
                 # From now on nothing is taken for granted.
                 know(self._load, self._new, self._load.plan)
                 self._again(chunk, forget=True)
@@ -241,123 +245,79 @@ class _Pass:
     def _label(self, chunk: _OnItsWay) -> str:
         return label(chunk.task.records, self._selection.input)
 
-    def _came_before(self, rows: Rows) -> bool:
-        """Whether one of the keys did that were taken to be new."""
-        new = self._new.get(self._entity(rows.relation))
-        return new is None or new.has_any(_keys(rows.keys[1:]))
-
-    def _entity(self, name: str) -> AnyEntity:
-        relation = self._by_name[name]
-        assert isinstance(relation, Entity)  # noqa: S101 - ids are of entities
-        return relation
-
     def _settle(self, chunk: _OnItsWay, mapped: Mapped) -> None:
         """Tell rows that exist from new ones, put ids in their places, and have them written."""
         for position, data, error in mapped.rejected:
             self._selection.reject(position)
             if isinstance(error, RecordError):
                 self._rejects.put(self._selection.input.job.read, Slice(position, data), error)
-        with self._report.phase("settle keys"):
-            settled = {
-                rows.relation: self._settled(self._entity(rows.relation), rows)
-                for rows in mapped.rows
-                if isinstance(self._by_name[rows.relation], Entity) and self._by_name[rows.relation].conflict
-            }
-            ids = {name: each.ids for name, each in settled.items()}
-            for name in mapped.before:
-                told = self._told(mapped.dictionary, name)
-                told.extend(ids.get(name, ()))
-                ids[name] = told
-        if any(self._may_exist(rows, settled) for rows in mapped.rows):
+        rejected = frozenset(position for position, _, _ in mapped.rejected)
+        pending = Pending(chunk.task.records, rejected, mapped.skipped, lambda done: self._done(done, chunk.position))
+        self._outbox.begin(pending)
+        settlement = self._settler.settle(mapped, pending)
+        if self._settler.may_exist(mapped, settlement):
             # What belongs to a row that is replaced is deleted first: it has to be there.
             self._outbox.empty()
-            for rows in mapped.rows:
-                self._write(rows, settled, ids)
+            with self._load.undo.unit():
+                for rows in mapped.rows:
+                    self._settler.write(rows, settlement)
         else:
             for rows in mapped.rows:
-                relation = self._by_name[rows.relation]
-                self._outbox.put(relation, self._new_rows(relation, rows, settled, ids), shared=self._is_shared(rows))
+                relation, data, shared = self._settler.new_rows(rows, settlement)
+                self._outbox.put(relation, data, shared=shared)
                 # Between two of them, so that nobody waits for something to do.
                 self._hand_out()
-        self._outbox.end_chunk(partial(self._done, chunk, mapped))
+        self._outbox.end()
 
-    def _told(self, dictionary: bytes, entity: str) -> list[int]:
-        """The ids of the keys that a process told of, in its order."""
-        return self._dictionaries.setdefault((dictionary, entity), [])
+    def _done(self, pending: Pending, position: int) -> None:
+        """The rows of a chunk are written; the source was read so far for it."""
+        self._counts.rejected += len(pending.rejected)
+        self._counts.skipped += pending.skipped
+        self._counts.loaded += pending.loaded
+        self._watch(Progress(self._selection.input.source.name, position, self._counts.loaded))
 
-    def _settled(self, entity: AnyEntity, rows: Rows) -> Settled:
-        if rows.keys:
-            ids = cast("Sequence[int]", rows.keys[0])
-            self._new[entity].add(_keys(rows.keys[1:]), ids)
-            return Settled(ids, range(len(ids)))
-        return self._load.settle(entity, _keys([rows.values[entity.written.index(name)] for name in entity.key]))
+    @contextmanager
+    def _refused_again_here(self) -> Generator[None]:
+        """What the server refuses inside is mapped and written by this process, a chunk at a time, to find why."""
+        try:
+            yield
+        except ServerError as error:
+            if not error.of_rows:
+                raise
+            if not self._load.undo.kept:
+                chunks, refusal = self._outbox.refused(error)
+                self._settler.forget(chunks)
+                raise self._here.named(self._chunk(*chunks), refusal) from error
+            chunks = self._outbox.give_back()
+            self._settler.forget(chunks)
+            for pending in chunks:
+                self._write_here(pending)
 
-    def _is_shared(self, rows: Rows) -> bool:
-        relation = self._by_name[rows.relation]
-        return isinstance(relation, Entity) and relation.conflict is not None and not rows.keys
+    def _chunk(self, *chunks: Pending) -> Chunk:
+        """The records of these that could be mapped."""
+        each = self._selection.input
+        return Chunk(each, [
+            piece
+            for pending in chunks
+            for piece in pending.records.slices(each.source)
+            if piece.position not in pending.rejected
+        ])  # fmt: skip
 
-    def _may_exist(self, rows: Rows, settled: Mapping[str, Settled]) -> bool:
-        """Whether there are rows among these that are not just to be written."""
-        relation = self._by_name[rows.relation]
-        if isinstance(relation, Entity):
-            changes = relation.conflict is not None and not isinstance(relation.conflict, Keep)
-            return changes and len(settled[rows.relation].owned) < len(settled[rows.relation].ids)
-        return relation.conflict is not None
-
-    def _new_rows(
-        self, relation: AnyRelation, rows: Rows, settled: Mapping[str, Settled], ids: Mapping[str, Sequence[int]]
-    ) -> bytes:
-        if self._is_shared(rows):
-            owned = settled[relation.name].owned
-            if not owned:
-                return b""
-            values = [settled[relation.name].ids, *self._values(rows, ids)[1:]]
-            return self._load.encoders[relation].rows([[column[place] for place in owned] for column in values])
-        return self._encoded(rows, ids)
-
-    def _write(self, rows: Rows, settled: Mapping[str, Settled], ids: Mapping[str, Sequence[int]]) -> None:
-        relation = self._by_name[rows.relation]
-        if relation.conflict is None or rows.keys:
-            self._load.write_encoded(relation, [self._encoded(rows, ids)])
-        elif isinstance(relation, Entity):
-            self._load.write_settled(relation, self._values(rows, ids), settled[relation.name])
+    def _write_here(self, pending: Pending) -> None:
+        chunk = self._chunk(pending)
+        self._here.map(chunk, self._load.flush)
+        self._settler.take_new()
+        if pending.counted:
+            self._counts.skipped -= pending.skipped
+            self._counts.loaded -= pending.loaded
         else:
-            self._load.write_keyed(relation, self._values(rows, ids))
-
-    def _encoded(self, rows: Rows, ids: Mapping[str, Sequence[int]]) -> bytes:
-        with self._report.phase("fill in ids"):
-            if rows.values:
-                return self._load.encoders[self._by_name[rows.relation]].rows(self._values(rows, ids))
-            return rows.filled(ids)
-
-    def _values(self, rows: Rows, ids: Mapping[str, Sequence[int]]) -> list[Sequence[object]]:
-        relation, values = self._by_name[rows.relation], list(rows.values)
-        for reference in self._load.plan.references[relation]:
-            if reference.entity.name in ids:
-                place = relation.written.index(reference.column)
-                values[place] = resolved(values[place], ids[reference.entity.name])
-        return values
-
-    def _done(self, chunk: _OnItsWay, mapped: Mapped) -> None:
-        """The rows of a chunk are written."""
-        rejected = len(mapped.rejected)
-        self._counts.rejected += rejected
-        self._counts.skipped += mapped.skipped
-        self._counts.loaded += len(chunk.task.records.positions) - rejected - mapped.skipped
-        self._watch(Progress(self._selection.input.source.name, chunk.position, self._counts.loaded))
-
-
-def know(load: Load, new: dict[AnyEntity, NewKeys], relations: Iterable[AnyRelation]) -> None:
-    """Have the load itself tell the keys of these entities that exist from new ones."""
-    for relation in relations:
-        if isinstance(relation, Entity) and relation in new:
-            load.known[relation].update(new.pop(relation).items())
+            self._counts.rejected += len(pending.rejected)
+        for number in chunk.rejected:
+            self._selection.reject(chunk.pieces[number].position)
+        self._counts.rejected += len(chunk.rejected)
+        self._counts.skipped += len(chunk.skipped)
+        self._counts.loaded += len(chunk.pieces) - len(chunk.rejected) - len(chunk.skipped)
 
 
 def _bare(given: Mapping[AnyEntity, Sequence[Block]]) -> dict[str, list[Sequence[int]]]:
     return {entity.name: [block.ids for block in blocks] for entity, blocks in given.items()}
-
-
-def _keys(columns: Sequence[Sequence[object]]) -> Sequence[Key]:
-    """The keys of rows whose columns of the key these are."""
-    return columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from operator import attrgetter
 from typing import Any, TypeVar, cast, overload
 
@@ -23,6 +23,7 @@ from bulkload.plan import AnyEntity, AnyLookup, AnyRelation, Plan
 from bulkload.rebuild import Rebuilding
 from bulkload.records import Id
 from bulkload.report import Report, TableReport, log_tables
+from bulkload.savepoints import Undo
 from bulkload.server import Connection, refused, transaction
 from bulkload.sink import Batch, Buffers
 from bulkload.stream import CopyWriter, InsertWriter, Writer
@@ -66,6 +67,7 @@ class Load(Buffers):
         """Its line in the ledger, where it has one from the beginning."""
         self.mode = mode
         self.report = report
+        self.undo = Undo(connection, report, atomic=mode is Mode.OPTIMIZED)
         self._writer: Writer[Any] = InsertWriter() if mode is Mode.STANDARD else CopyWriter()
         self.encoders = {
             relation: Encoder(relation.name, [targets[relation].columns[name] for name in relation.written])
@@ -126,13 +128,13 @@ class Load(Buffers):
         """Write the rows that wait.
 
         Raises FitError for a value that does not fit its column, before anything of the batch is sent; ServerError
-        for what the server refuses, which ends the load.
+        for what the server refuses, when `undo` has undone what it can; the rows still wait.
         """
         if not len(self):
             return
         with self.report.phase("encode"):
             payloads = {relation: self._encode(batch) for relation, batch in self.batches.items() if len(batch)}
-        with self._transaction():
+        with self.undo.unit():
             for relation, batch in self.batches.items():
                 if not len(batch):
                     continue
@@ -145,30 +147,27 @@ class Load(Buffers):
         self.clear()
         self._room = self._batch_rows
 
-    def knows_keys_of(self, plan: Plan) -> bool:
-        """Whether all keys of all its entities are known, so that `settle` can tell new ones without the server."""
+    def knows_keys_of(self, relations: Iterable[AnyRelation]) -> bool:
+        """Whether all keys of the entities among these are known, so that no server is needed to tell new ones."""
         return all(
-            relation in self._complete for relation in plan if isinstance(relation, Entity) and relation.conflict
+            relation in self._complete for relation in relations if isinstance(relation, Entity) and relation.conflict
         )
 
     def take_ids(self, entity: AnyEntity, count: int) -> Sequence[int]:
         """So many ids for rows that are added elsewhere."""
         return self._sequences[entity].take(count)
 
-    def settle(self, entity: AnyEntity, keys: Sequence[Key]) -> Settled:
-        """The ids of rows that were added elsewhere by their keys; new keys get new ones."""
-        known = self.known[entity]
-        found = list(map(known.get, keys))
-        owned = [place for place, identifier in enumerate(found) if identifier is None]
-        if owned:
-            for place, identifier in zip(owned, self.take_ids(entity, len(owned)), strict=True):
-                found[place] = known[keys[place]] = identifier
-        return Settled(cast("list[int]", found), owned)
-
     def write_encoded(self, relation: AnyRelation, rows: Iterable[bytes]) -> None:
         """Write new rows that were encoded elsewhere."""
         with self._writing(relation):
             self._send(relation, b"".join(rows))
+
+    def write_together(self, rows: Mapping[AnyRelation, Iterable[bytes]]) -> None:
+        """The same of several relations, parents first: all of them, or none."""
+        if rows:
+            with self.undo.unit():
+                for relation, encoded in rows.items():
+                    self.write_encoded(relation, encoded)
 
     def write_settled(self, entity: AnyEntity, values: Sequence[Sequence[object]], settled: Settled) -> None:
         """Write rows that were added elsewhere, their ids as they were settled; they are there when it returns."""
@@ -192,7 +191,8 @@ class Load(Buffers):
     @contextmanager
     def _writing(self, relation: AnyRelation) -> Generator[None]:
         begin = time.perf_counter()
-        with self.report.phase("write rows" if relation.conflict is None else "write keyed rows"), self._transaction():
+        whole = nullcontext() if self.mode is Mode.OPTIMIZED else transaction(self.connection)
+        with self.report.phase("write rows" if relation.conflict is None else "write keyed rows"), whole:
             yield
         self.written(relation, 0, time.perf_counter() - begin)
 
@@ -242,9 +242,6 @@ class Load(Buffers):
         names = {relation.name for relation in written}
         for lookup in [lookup for lookup in self._finders if lookup.entity.name in names]:
             del self._finders[lookup]
-
-    def _transaction(self) -> AbstractContextManager[object]:
-        return nullcontext() if self.mode is Mode.OPTIMIZED else transaction(self.connection)
 
     def _counted(self, add: Any) -> Any:
         def counted(record: Any) -> Any:

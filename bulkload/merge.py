@@ -73,14 +73,14 @@ class Merge:
             order=sql.SQL(", ").join(sql.SQL("source.{}").format(source.names[place]) for place in self._key_places),
             id=source.names[0],
         )
-        with refused(f"INSERT into {self._target}"):
+        with refused(f"INSERT into {self._target}", self._target.name):
             return self._connection.execute(statement, parameters(self._encoder.arrays(values))).rowcount
 
     def update(self, arrays: Iterable[bytes]) -> int:
         """Bring rows that exist up to date, given as `Encoder.arrays`; returns how many differed."""
         if self._update is None:
             return 0
-        with refused(f"UPDATE of {self._target}"):
+        with refused(f"UPDATE of {self._target}", self._target.name):
             return self._connection.execute(self._update, parameters(arrays)).rowcount
 
     @cached_property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from bulkload.packing import is_int8
 from bulkload.tables import Key
@@ -45,6 +45,17 @@ class NewKeys:
             run = sorted([*self._runs.pop(), *run])
         if run:
             self._runs.append(array("q", run))
+
+    def remove(self, keys: Iterable[Key]) -> None:
+        """Remove keys that are among them, at the cost of looking at all."""
+        gone = set(keys)
+        kept = [place for place, number in enumerate(self._numbers) if number not in gone]
+        if len(kept) < len(self._numbers):
+            self._numbers, self._ids = (array("q", map(each.__getitem__, kept)) for each in (self._numbers, self._ids))
+            runs = (array("q", (number for number in run if number not in gone)) for run in self._runs)
+            self._runs = [run for run in runs if run]
+        for key in gone & self._others.keys():
+            del self._others[key]
 
     def items(self) -> Iterator[tuple[Key, int]]:
         """All keys, with their ids."""

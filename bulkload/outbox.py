@@ -1,13 +1,22 @@
-"""Rows of several chunks that are written together: a COPY costs two round trips, whatever it carries."""
+"""Rows of several chunks that are written together: a COPY costs two round trips, whatever it carries.
+
+A chunk whose rows are refused is given back, with all others that are undone with it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from functools import partial
 
+import attrs
+
+from bulkload.encode import count_rows
+from bulkload.errors import ServerError
+from bulkload.exchange import Sent, Told
 from bulkload.load import Load
-from bulkload.plan import AnyRelation
+from bulkload.plan import AnyEntity, AnyRelation
 from bulkload.report import Report
+from bulkload.tables import Key
 from bulkload.writers import Writers
 
 LEAST_COPIED = 2 << 20
@@ -16,7 +25,39 @@ LEAST_COPIED = 2 << 20
 LEAST_BATCH = 8 << 20
 """Bytes of chunks that several connections write, a transaction at a time."""
 
-Done = Callable[[], None]
+LEAST_KEPT = 32 << 20
+"""Bytes of chunks behind which the savepoint is moved, in a load that has one: so much is undone by a refusal."""
+
+
+@attrs.define(eq=False)
+class Pending:
+    """A chunk whose rows are on their way to the server."""
+
+    records: Sent | Told
+    rejected: frozenset[int]
+    """The positions of those that could not be mapped."""
+    skipped: int
+    done: Callable[[Pending], None]
+    """Called when the rows cannot be lost but with all others, or with what is given back."""
+    own: list[tuple[AnyEntity, Sequence[Key]]] = attrs.field(factory=list[tuple[AnyEntity, Sequence[Key]]])
+    """Keys that are known since it was settled, of rows that are its own."""
+    shared: list[tuple[AnyEntity, Sequence[Key]]] = attrs.field(factory=list[tuple[AnyEntity, Sequence[Key]]])
+    """Such keys of rows that other chunks may refer to."""
+    whole: bool = False
+    """Whether all its rows are put."""
+    counted: bool = False
+    """Whether `done` was called."""
+    shared_in: bool = False
+    """Whether the shared rows are in, whatever comes of the others."""
+
+    @property
+    def loaded(self) -> int:
+        """How many of its records have rows."""
+        return len(self.records.positions) - len(self.rejected) - self.skipped
+
+    def count(self) -> None:
+        self.counted = True
+        self.done(self)
 
 
 class Outbox:
@@ -25,23 +66,61 @@ class Outbox:
     def __init__(self, load: Load, report: Report) -> None:
         self._load = load
         self._report = report
-        self._rows: dict[AnyRelation, list[bytes]] = {relation: [] for relation in load.plan}
+        self._rows: dict[AnyRelation, list[tuple[Pending, bytes]]] = {relation: [] for relation in load.plan}
+        self._pending: list[Pending] = []
+        """What a refusal undoes; the chunk whose rows are put is the last."""
+        self._size = 0
+        self._refused: list[tuple[Pending, bytes]] = []
+
+    def begin(self, chunk: Pending) -> None:
+        """Rows of a chunk are about to be put, or written."""
+        if not self._load.undo.kept:
+            self._pending.clear()
+        elif not self._pending:
+            self._load.undo.set()
+        self._pending.append(chunk)
 
     def put(self, relation: AnyRelation, rows: bytes, *, shared: bool) -> None:  # noqa: ARG002 - of several only
-        """Encoded rows; `shared` are those that rows of other chunks may refer to."""
+        """Encoded rows; `shared` are those that rows of other chunks may refer to. Raises ServerError."""
         if rows:
-            self._rows[relation].append(rows)
-        if sum(map(len, self._rows[relation])) >= LEAST_COPIED:
+            self._rows[relation].append((self._pending[-1], rows))
+            self._size += len(rows)
+        if sum(len(data) for _, data in self._rows[relation]) >= LEAST_COPIED:
             self._write(relation)
 
-    def end_chunk(self, done: Done) -> None:
-        """All rows of a chunk are put; `done` is called when they cannot be lost but with all others."""
-        done()
+    def end(self) -> None:
+        """All rows of the chunk are put. Raises ServerError."""
+        self._pending[-1].whole = True
+        self._pending[-1].count()
+        if self._load.undo.kept and self._size >= LEAST_KEPT:
+            self.empty()
 
     def empty(self) -> None:
-        """Write everything."""
+        """Write everything. Raises ServerError."""
         for relation in self._rows:
             self._write(relation)
+        self._pending = [chunk for chunk in self._pending if not chunk.whole]
+        self._size = 0
+
+    def give_back(self) -> list[Pending]:
+        """The chunks of which nothing is in, after a refusal; they are forgotten here. Raises ServerError."""
+        self._load.undo.back()
+        for rows in self._rows.values():
+            rows.clear()
+        chunks, self._pending, self._size = self._pending, [], 0
+        return chunks
+
+    def refused(self, error: ServerError) -> tuple[list[Pending], ServerError]:
+        """The chunks that a refusal may be about, with the row counted among those of one where it is named."""
+        chunks = list(dict.fromkeys(chunk for chunk, _ in self._refused)) or self._pending
+        if error.copied is not None:
+            table, row = error.copied
+            for chunk, data in self._refused:
+                count = count_rows(data)
+                if row < count:
+                    return [chunk], error.with_row((table, row))
+                row -= count
+        return chunks, error.with_row(None)
 
     def _write(self, relation: AnyRelation) -> None:
         rows, self._rows[relation] = self._rows[relation], []
@@ -51,7 +130,11 @@ class Outbox:
         for reference in self._load.plan.references[relation]:
             if reference.entity is not relation and reference.entity in self._rows:
                 self._write(reference.entity)
-        self._load.write_encoded(relation, rows)
+        try:
+            self._load.write_encoded(relation, [data for _, data in rows])
+        except ServerError:
+            self._refused = rows
+            raise
 
 
 class SeveralOutbox(Outbox):
@@ -61,44 +144,69 @@ class SeveralOutbox(Outbox):
         super().__init__(load, report)
         self._writers = writers
         self._shared: dict[AnyRelation, list[bytes]] = {relation: [] for relation in load.plan}
-        self._done: list[Done] = []
-        self._size = 0
+        self._lost: list[Pending] = []
+
+    def begin(self, chunk: Pending) -> None:
+        """As in an Outbox."""
+        self._pending.append(chunk)
 
     def put(self, relation: AnyRelation, rows: bytes, *, shared: bool) -> None:
         """As in an Outbox."""
-        if rows:
-            (self._shared if shared else self._rows)[relation].append(rows)
-            self._size += len(rows)
+        if rows and shared:
+            self._shared[relation].append(rows)
+        elif rows:
+            self._rows[relation].append((self._pending[-1], rows))
+        self._size += len(rows)
 
-    def end_chunk(self, done: Done) -> None:
+    def end(self) -> None:
         """As in an Outbox."""
-        self._done.append(done)
+        self._pending[-1].whole = True
         if self._size >= LEAST_BATCH:
             self._send()
 
     def empty(self) -> None:
-        """Write everything, and wait until it is."""
+        """Write everything, and wait until it is. Raises ServerError, of what others have written, too."""
         self._send()
         with self._report.phase("wait for writers"):
             self._writers.drain()
 
-    def _send(self) -> None:
-        for relation, rows in self._shared.items():
-            # Before any other chunk can refer to them: those are written on connections of their own.
-            if rows:
-                self._load.write_encoded(relation, rows)
-                rows.clear()
-        batch = [(relation, b"".join(rows)) for relation, rows in self._rows.items() if rows]
+    def give_back(self) -> list[Pending]:
+        """As in an Outbox, when all that is written elsewhere is in or refused."""
         for rows in self._rows.values():
             rows.clear()
-        done, self._done, self._size = self._done, [], 0
-        if not batch:
-            _all(done)
-            return
-        with self._report.phase("wait for writers"):
-            self._writers.write(batch, partial(_all, done))
+        for encoded in self._shared.values():
+            encoded.clear()
+        waiting = True
+        while waiting:
+            try:
+                self._writers.drain()
+                waiting = False
+            except ServerError as error:
+                if not error.of_rows:
+                    raise
+        chunks = [*self._lost, *self._pending]
+        self._lost, self._pending, self._size = [], [], 0
+        return chunks
+
+    def _send(self) -> None:
+        # Before any other chunk can refer to them: those are written on connections of their own.
+        self._load.write_together({relation: encoded for relation, encoded in self._shared.items() if encoded})
+        for encoded in self._shared.values():
+            encoded.clear()
+        chunks = [chunk for chunk in self._pending if chunk.whole]
+        for chunk in chunks:
+            chunk.shared_in = True
+        batch = [(relation, b"".join(data for _, data in rows)) for relation, rows in self._rows.items() if rows]
+        if batch:
+            with self._report.phase("wait for writers"):
+                self._writers.write(batch, partial(_count, chunks), partial(self._lost.extend, chunks))
+        else:
+            _count(chunks)
+        for rows in self._rows.values():
+            rows.clear()
+        self._pending, self._size = [chunk for chunk in self._pending if not chunk.whole], 0
 
 
-def _all(done: Iterable[Done]) -> None:
-    for each in done:
-        each()
+def _count(chunks: Sequence[Pending]) -> None:
+    for each in chunks:
+        each.count()

@@ -97,6 +97,6 @@ class Ownership:
     def _delete_rows(self, relation: AnyRelation, key: str, ids: Sequence[int]) -> None:
         target = self._targets[relation]
         statement = _SQL["delete_rows"].format(target=target.identifier, key=sql.Identifier(key))
-        with refused(f"deleting from {target}"):
+        with refused(f"deleting from {target}", target.name):
             deleted = self._connection.execute(statement, {"ids": list(ids)}).rowcount
         self._report.tables[relation.name].deleted += deleted

@@ -80,8 +80,8 @@ class Rejects:
             "path": error.path,
             "table": error.table,
             "column": error.column,
-            "sqlstate": "",
-            "constraint": "",
+            "sqlstate": error.sqlstate,
+            "constraint": error.constraint,
             "reason": error.reason,
         }
         try:

@@ -11,6 +11,7 @@ from psycopg.pq import TransactionStatus
 
 from bulkload import catalog, ledger, ultra
 from bulkload.atomic import start
+from bulkload.blame import Blaming
 from bulkload.census import check
 from bulkload.choice import Drops
 from bulkload.chunks import DEFAULT_CHUNK, Mapper, Watch, unwatched
@@ -53,10 +54,10 @@ def run(
 ) -> Report:
     """Load the sources, one after the other, into the tables of their jobs' plans.
 
-    A record that cannot be read, mapped or fitted to its columns is rejected whole: none of its rows is written.
-    `rejects` says how many are let through (none, where it is not given) and keeps them. `prepare` is called
-    before all else (to create tables, say) and `finish` when all rows are in, both inside the transaction where there
-    is one. `chunk` records are mapped and written together.
+    A record that cannot be read, mapped or fitted to its columns, or that the server refuses (for a constraint, say, or
+    a trigger), is rejected whole: none of its rows is written. `rejects` says how many are let through (none, where it
+    is not given) and keeps them. `prepare` is called before all else (to create tables, say) and `finish` when all rows
+    are in, both inside the transaction where there is one. `chunk` records are mapped and written together.
 
     With `jobs` above 1, so many worker processes map and encode the records, where they pay and the mode is not
     `Mode.STANDARD`; this process writes, in its one transaction, and the rows are the same. Mappings that look rows up
@@ -172,7 +173,7 @@ def _mapper(
         )
         executor = None
     if executor is None:
-        yield Mapper(load, columns, load.find_id, rejects, report)
+        yield Blaming(load, columns, rejects, report)
         return
     with writers(load, jobs, async_commit=levers.async_commit) if writing else nullcontext() as several:
         yield Leader(load, columns, rejects, report, shared, executor, jobs, several)

@@ -20,12 +20,12 @@ Connection = psycopg.Connection[tuple[object, ...]]
 
 
 @contextmanager
-def refused(doing: str) -> Generator[None]:
-    """Turn the driver's errors into ServerError; `doing` completes the sentence that begins with its message."""
+def refused(doing: str, table: str = "") -> Generator[None]:
+    """Turn the driver's errors into ServerError; `doing` says what was tried, and `table` to which, where it is one."""
     try:
         yield
     except psycopg.Error as error:
-        raise ServerError.of(error, doing) from error
+        raise ServerError.of(error, doing, table) from error
 
 
 def connect(conninfo: str) -> Connection:

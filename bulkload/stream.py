@@ -99,7 +99,7 @@ class InsertWriter(Writer[list[bytes]]):
             values=sql.SQL(", ").join(source.values),
             source=source.relation,
         )
-        with refused(f"INSERT into {target}"):
+        with refused(f"INSERT into {target}", target.name):
             return connection.execute(statement, parameters(payload)).rowcount
 
 
@@ -118,7 +118,7 @@ def _copy(connection: Connection, target: Target, encoder: Encoder, blocks: Iter
         target=target.identifier,
         columns=sql.SQL(", ").join(sql.Identifier(column.name) for column in encoder.columns),
     )
-    with refused(f"COPY into {target}"), connection.cursor() as cursor:
+    with refused(f"COPY into {target}", target.name), connection.cursor() as cursor:
         with cursor.copy(statement) as copy:
             copy.write(_HEADER)
             for block in blocks:

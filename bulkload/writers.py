@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 import psycopg
 
 from bulkload import ledger
+from bulkload.errors import ServerError
 from bulkload.load import Load
 from bulkload.plan import AnyRelation
 from bulkload.server import Connection, commit_asynchronously, connect, conninfo_of, refused, transaction
@@ -39,16 +40,19 @@ class Writers:
         self._executor = ThreadPoolExecutor(count, thread_name_prefix="bulkload-writer")
         self._own = threading.local()
         self._connections: list[Connection] = []
-        self._waiting: deque[tuple[Future[Written], Callable[[], None]]] = deque()
+        self._waiting: deque[tuple[Future[Written], Callable[[], None], Callable[[], None]]] = deque()
 
-    def write(self, rows: Sequence[tuple[AnyRelation, bytes]], done: Callable[[], None]) -> None:
-        """Have the rows of a batch written, parents first. `done` is called in a later call here when they are in.
+    def write(
+        self, rows: Sequence[tuple[AnyRelation, bytes]], done: Callable[[], None], lost: Callable[[], None]
+    ) -> None:
+        """Have the rows of a batch written, parents first.
 
-        Raises what an earlier batch failed with.
+        In a later call here `done` is called when they are in, or `lost` when the server has refused them. Raises what
+        an earlier batch failed with, and then has not begun with this one.
         """
         while self._waiting and (len(self._waiting) >= _MOST_WAITING * self._count or self._waiting[0][0].done()):
             self._take()
-        self._waiting.append((self._executor.submit(self._written, rows), done))
+        self._waiting.append((self._executor.submit(self._written, rows), done, lost))
 
     def drain(self) -> None:
         """Until everything is written. Raises what a batch failed with."""
@@ -59,7 +63,7 @@ class Writers:
         """End what runs, and begin nothing more. No connection is left when it returns."""
         self._executor.shutdown(wait=False, cancel_futures=True)
         # A statement that had yet to begin is not reached by the first of them.
-        running = [future for future, _ in self._waiting]
+        running = [future for future, *_ in self._waiting]
         while running := [future for future in running if not future.done()]:
             for connection in list(self._connections):
                 with suppress(psycopg.Error):
@@ -71,8 +75,13 @@ class Writers:
 
     def _take(self) -> None:
         # It waits for as long as it is not done, so that `stop` knows of it where this is interrupted.
-        future, done = self._waiting[0]
-        result = future.result()
+        future, done, lost = self._waiting[0]
+        try:
+            result = future.result()
+        except ServerError:
+            self._waiting.popleft()
+            lost()
+            raise
         self._waiting.popleft()
         for relation, count, seconds in result:
             self._load.written(relation, count, seconds)

@@ -65,3 +65,15 @@ WHERE target.{id} = ANY(%(ids)s)
 -- delete_rows --
 -- Rows that belong to what is being replaced.
 DELETE FROM {target} WHERE {key} = ANY(%(ids)s)
+
+-- savepoint --
+-- What a batch is rolled back to where the server refuses a row of it.
+SAVEPOINT bulkload_batch
+
+-- next_savepoint --
+-- The batch is in: the savepoint is moved behind it, in one round trip.
+RELEASE SAVEPOINT bulkload_batch; SAVEPOINT bulkload_batch
+
+-- back_to_savepoint --
+-- The savepoint stays where it is.
+ROLLBACK TO SAVEPOINT bulkload_batch

@@ -15,10 +15,10 @@ PACKAGE = Path(bulkload.__file__).parent
 LAYERS = (
     "errors", "statements", "records", "tables", "plan", "columns", "fields", "packing", "encode", "report", "server",
     "catalog", "definitions", "locks", "choice", "rebuild", "ledger", "builders", "restore", "recovery",
-    "ids", "stream", "merge", "ownership", "source", "slices", "sink", "exchange", "mode", "load", "atomic", "ultra",
-    "memory", "path", "json_split", "json_records", "csv_records", "formats", "rejects", "job",
-    "estimate", "versions", "chunks", "passes", "preview", "census", "worker", "workers", "shares",
-    "blocks", "writers", "outbox", "handout", "new_keys", "leader", "runner",
+    "ids", "stream", "merge", "ownership", "savepoints", "source", "slices", "sink", "exchange", "mode", "load",
+    "atomic", "ultra", "memory", "path", "json_split", "json_records", "csv_records", "formats", "rejects", "job",
+    "estimate", "versions", "chunks", "blame", "passes", "preview", "census", "worker", "workers", "shares",
+    "blocks", "writers", "outbox", "new_keys", "settling", "handout", "leader", "runner",
     "embedded",
 )  # fmt: skip
 

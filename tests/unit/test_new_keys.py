@@ -14,7 +14,7 @@ KEYS = st.integers(-20, 20) | st.integers(-(2**64), 2**64) | st.text("ab", max_s
 
 
 @given(st.lists(st.lists(KEYS, max_size=6)), st.integers(1, 8))
-def test_what_was_added_is_there(batches: list[list[object]], largest: int) -> None:
+def test_what_was_added_and_not_removed_is_there(batches: list[list[object]], largest: int) -> None:
     """Of keys of any type, in any order, whatever the runs."""
     before, new_keys._LARGEST_RUN = new_keys._LARGEST_RUN, largest
     try:
@@ -25,6 +25,10 @@ def test_what_was_added_is_there(batches: list[list[object]], largest: int) -> N
             ids = range(len(known), len(known) + len(added))
             keys.add(added, ids)
             known.update(zip(added, ids, strict=True))
+            if len(batch) % 3 == 2:
+                # What was written is undone.
+                keys.remove(added[::2])
+                known = {key: identifier for key, identifier in known.items() if key not in added[::2]}
         assert dict(keys.items()) == known
     finally:
         new_keys._LARGEST_RUN = before

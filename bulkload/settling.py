@@ -1,0 +1,178 @@
+"""What rows that were mapped elsewhere stand for: which of them exist, and the ids in place of their stand-ins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, cast
+
+from bulkload.exchange import Mapped, Rows, Settled, resolved
+from bulkload.load import Load
+from bulkload.new_keys import NewKeys
+from bulkload.outbox import Pending
+from bulkload.plan import AnyEntity, AnyRelation, Plan
+from bulkload.report import Report
+from bulkload.tables import Entity, Keep, Key
+
+Dictionaries = dict[tuple[bytes, str], list[int]]
+"""By process and entity, the ids of the keys that the process told of, in its order."""
+
+
+class Settlement(NamedTuple):
+    """Of a chunk."""
+
+    settled: Mapping[str, Settled]
+    """By relation, those with a conflict rule."""
+    ids: Mapping[str, Sequence[int]]
+    """What stand-ins count, by entity."""
+
+
+class Settler:
+    """Settles the keys of chunks, in their order."""
+
+    def __init__(
+        self, load: Load, report: Report, plan: Plan, dictionaries: Dictionaries, new: dict[AnyEntity, NewKeys]
+    ) -> None:
+        self._load = load
+        self._report = report
+        self._dictionaries = dictionaries
+        self._new = new
+        self._by_name: dict[str, AnyRelation] = {relation.name: relation for relation in plan}
+
+    def entity(self, name: str) -> AnyEntity:
+        """The entity of a name."""
+        relation = self._by_name[name]
+        assert isinstance(relation, Entity)  # noqa: S101 - ids are of entities
+        return relation
+
+    def knows(self, mapped: Mapped) -> bool:
+        """Whether all keys are known that the process takes to be."""
+        return all(len(self._told(mapped.dictionary, name)) == count for name, count in mapped.before.items())
+
+    def came_before(self, mapped: Mapped) -> bool:
+        """Whether one of the keys did that were taken to be new."""
+        return any(self._came_before(self.entity(rows.relation), rows) for rows in mapped.rows if rows.keys)
+
+    def settle(self, mapped: Mapped, pending: Pending) -> Settlement:
+        """Tell rows that exist from new ones."""
+        with self._report.phase("settle keys"):
+            settled = {
+                rows.relation: self._settled(self.entity(rows.relation), rows, pending)
+                for rows in mapped.rows
+                if isinstance(self._by_name[rows.relation], Entity) and self._by_name[rows.relation].conflict
+            }
+            ids = {name: each.ids for name, each in settled.items()}
+            for name in mapped.before:
+                told = self._told(mapped.dictionary, name)
+                told.extend(ids.get(name, ()))
+                ids[name] = told
+        return Settlement(settled, ids)
+
+    def forget(self, chunks: Iterable[Pending]) -> None:
+        """Nothing of these chunks is in; or nothing but what others may refer to."""
+        for pending in chunks:
+            for entity, keys in pending.own:
+                if entity in self._new:
+                    self._new[entity].remove(keys)
+                else:
+                    self._forget(entity, keys)
+            if not pending.shared_in:
+                for entity, keys in pending.shared:
+                    self._forget(entity, keys)
+                # Processes take these keys for known.
+                self._dictionaries.clear()
+
+    def take_new(self) -> None:
+        """Rows were written by the load itself: have the keys among theirs that were all new so far."""
+        for entity, new in self._new.items():
+            known = self._load.known[entity]
+            new.add(list(known), list(known.values()))
+            known.clear()
+
+    def may_exist(self, mapped: Mapped, settlement: Settlement) -> bool:
+        """Whether there are rows that are not just to be written."""
+        return any(self._may_exist(self._by_name[rows.relation], settlement) for rows in mapped.rows)
+
+    def new_rows(self, rows: Rows, settlement: Settlement) -> tuple[AnyRelation, bytes, bool]:
+        """Rows that are just to be written, encoded, and whether rows of other chunks may refer to them."""
+        relation = self._by_name[rows.relation]
+        if not self._is_shared(rows):
+            return relation, self._encoded(rows, settlement), False
+        ids, owned = settlement.settled[relation.name]
+        if not owned:
+            return relation, b"", True
+        values = [ids, *self._values(rows, settlement)[1:]]
+        return relation, self._load.encoders[relation].rows([[each[place] for place in owned] for each in values]), True
+
+    def write(self, rows: Rows, settlement: Settlement) -> None:
+        """Write rows some of which may exist. Raises ServerError."""
+        relation = self._by_name[rows.relation]
+        if relation.conflict is None or rows.keys:
+            self._load.write_encoded(relation, [self._encoded(rows, settlement)])
+        elif isinstance(relation, Entity):
+            values = self._values(rows, settlement)
+            self._load.write_settled(relation, values, settlement.settled[rows.relation])
+        else:
+            self._load.write_keyed(relation, self._values(rows, settlement))
+
+    def _forget(self, entity: AnyEntity, keys: Iterable[Key]) -> None:
+        for key in keys:
+            del self._load.known[entity][key]
+
+    def _came_before(self, entity: AnyEntity, rows: Rows) -> bool:
+        new = self._new.get(entity)
+        return new is None or new.has_any(_keys(rows.keys[1:]))
+
+    def _told(self, dictionary: bytes, entity: str) -> list[int]:
+        return self._dictionaries.setdefault((dictionary, entity), [])
+
+    def _settled(self, entity: AnyEntity, rows: Rows, pending: Pending) -> Settled:
+        if rows.keys:
+            ids, keys = cast("Sequence[int]", rows.keys[0]), _keys(rows.keys[1:])
+            self._new[entity].add(keys, ids)
+            pending.own.append((entity, keys))
+            return Settled(ids, range(len(ids)))
+        keys = _keys([rows.values[entity.written.index(name)] for name in entity.key])
+        known = self._load.known[entity]
+        found = list(map(known.get, keys))
+        owned = [place for place, identifier in enumerate(found) if identifier is None]
+        if owned:
+            for place, identifier in zip(owned, self._load.take_ids(entity, len(owned)), strict=True):
+                found[place] = known[keys[place]] = identifier
+            pending.shared.append((entity, [keys[place] for place in owned]))
+        return Settled(cast("list[int]", found), owned)
+
+    def _is_shared(self, rows: Rows) -> bool:
+        relation = self._by_name[rows.relation]
+        return isinstance(relation, Entity) and relation.conflict is not None and not rows.keys
+
+    def _may_exist(self, relation: AnyRelation, settlement: Settlement) -> bool:
+        if isinstance(relation, Entity):
+            changes = relation.conflict is not None and not isinstance(relation.conflict, Keep)
+            return changes and len(settlement.settled[relation.name].owned) < len(settlement.settled[relation.name].ids)
+        return relation.conflict is not None
+
+    def _encoded(self, rows: Rows, settlement: Settlement) -> bytes:
+        with self._report.phase("fill in ids"):
+            if rows.values:
+                return self._load.encoders[self._by_name[rows.relation]].rows(self._values(rows, settlement))
+            return rows.filled(settlement.ids)
+
+    def _values(self, rows: Rows, settlement: Settlement) -> list[Sequence[object]]:
+        relation, values = self._by_name[rows.relation], list(rows.values)
+        for reference in self._load.plan.references[relation]:
+            if reference.entity.name in settlement.ids:
+                place = relation.written.index(reference.column)
+                values[place] = resolved(values[place], settlement.ids[reference.entity.name])
+        return values
+
+
+def know(load: Load, new: dict[AnyEntity, NewKeys], relations: Iterable[AnyRelation]) -> None:
+    """Have the load itself tell the keys of these entities that exist from new ones."""
+    for relation in relations:
+        if isinstance(relation, Entity) and relation in new:
+            load.known[relation].update(new.pop(relation).items())
+
+
+def _keys(columns: Sequence[Sequence[object]]) -> Sequence[Key]:
+    """The keys of rows whose columns of the key these are."""
+    return columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))

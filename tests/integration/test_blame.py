@@ -1,0 +1,241 @@
+"""Records that only the server can refuse: they are set aside whole, and all others are in, in every mode."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bulkload import (
+    Drop,
+    Drops,
+    Input,
+    Job,
+    Mode,
+    RecordError,
+    Rejects,
+    RejectsError,
+    Report,
+    ServerError,
+    Source,
+    outbox,
+    run,
+    shares,
+)
+from tests import orders
+
+ServerConnection = psycopg.Connection[tuple[object, ...]]
+
+NEVER = Drops(Drop.NEVER, Drop.NEVER, Drop.NEVER)
+ALL = 1_000_000
+WITHOUT_A_LINE = ("foreign key", "row trigger", "row trigger with a state of its own", "statement trigger")
+"""What is refused when all rows of a statement are in, so that the server names no row."""
+WAYS = [(Mode.STANDARD, 1), (Mode.OPTIMIZED, 1), (Mode.OPTIMIZED, 2), (Mode.ULTRA, 1), (Mode.ULTRA, 2)]
+EVERY_WAY = pytest.mark.parametrize(("mode", "jobs"), WAYS, ids=lambda way: getattr(way, "value", way))
+
+
+@pytest.fixture(autouse=True)
+def workers_always_pay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However small the sources are; the savepoint is moved after a chunk or two."""
+    monkeypatch.setattr(shares, "LEAST_BYTES", 0)
+    monkeypatch.setattr(outbox, "LEAST_BATCH", 0)
+    monkeypatch.setattr(outbox, "LEAST_KEPT", 3000)
+
+
+@pytest.fixture
+def shop(connection: ServerConnection) -> ServerConnection:
+    """The tables of `tests.orders`."""
+    connection.execute(orders.SCHEMA.encode())
+    return connection
+
+
+class Shop:
+    """Loads orders, and tells what is in the tables."""
+
+    def __init__(self, connection: ServerConnection, directory: Path) -> None:
+        self.connection = connection
+        self.file = directory / "rejects.jsonl"
+        self._source = directory / "orders.json"
+
+    def load(
+        self, documents: Sequence[dict[str, Any]], mode: Mode, jobs: int, *, most: int = ALL, chunk: int = 20,
+        job: Job[Any] = orders.JOB, clear: bool = True,
+    ) -> Report:  # fmt: skip
+        self._source.write_text(json.dumps(documents), encoding="utf-8")
+        inputs = [Input(job, Source(str(self._source)))]
+        with Rejects(self.file, most=most) as rejects:
+            return run(
+                self.connection, inputs, mode=mode, jobs=jobs, clear=clear or mode is Mode.ULTRA, chunk=chunk,
+                rejects=rejects, drops=NEVER,
+            )  # fmt: skip
+
+    @property
+    def rejected(self) -> list[dict[str, Any]]:
+        """The lines of the file of rejects, in the order of the source."""
+        lines = [json.loads(line) for line in self.file.read_text(encoding="utf-8").splitlines()]
+        return sorted(lines, key=lambda line: line["position"])
+
+    @property
+    def content(self) -> list[tuple[object, ...]]:
+        return self.connection.execute(orders.CONTENT.encode()).fetchall()
+
+    @property
+    def customers(self) -> list[tuple[object, ...]]:
+        return self.connection.execute("SELECT name FROM customers ORDER BY 1").fetchall()
+
+    def check_as_without(
+        self, documents: Sequence[dict[str, Any]], bad: Sequence[int], job: Job[Any] = orders.JOB
+    ) -> None:
+        """Whether the tables are as a load of the good records alone leaves them."""
+        assert [line["position"] for line in self.rejected] == [number + 1 for number in bad]
+        assert [line["record"] for line in self.rejected] == [documents[number] for number in bad]
+        found = self.content, self.customers
+        good = [document for number, document in enumerate(documents) if number not in bad]
+        self.load(good, Mode.OPTIMIZED, 1, most=0, job=job)
+        assert found == (self.content, self.customers)
+
+
+@pytest.fixture
+def site(shop: ServerConnection, tmp_path: Path) -> Shop:
+    """A shop, with a folder for its files."""
+    return Shop(shop, tmp_path)
+
+
+@EVERY_WAY
+@pytest.mark.parametrize("kind", orders.BAD)
+def test_a_refused_record_is_set_aside(site: Shop, mode: Mode, jobs: int, kind: str) -> None:
+    """In the middle of a chunk, at the end of one, at the beginning and the end of all, with what belongs to it."""
+    state, constraint, bad = orders.BAD[kind]
+    documents = [orders.order(number) for number in range(58)]
+    places = [1, 19, 27, 28, 57]
+    for place in places:
+        documents[place] = bad(place)
+    report = site.load(documents, mode, jobs)
+    assert {(line["sqlstate"], line["constraint"]) for line in site.rejected} == {(state, constraint)}
+    assert [(source.read, source.loaded, source.rejected) for source in report.sources] == [(58, 53, 5)]
+    assert report.tables["orders"].inserted == 53
+    assert report.tables["lines"].inserted == 106
+    site.check_as_without(documents, places)
+
+
+@EVERY_WAY
+@pytest.mark.parametrize("kind", ["domain", "foreign key", "check of a shared row", "statement trigger"])
+def test_all_of_a_chunk_may_be_refused(site: Shop, mode: Mode, jobs: int, kind: str) -> None:
+    """The chunks before and after it are in."""
+    bad = orders.BAD[kind][2]
+    documents = [orders.order(number) for number in range(60)]
+    documents[20:40] = map(bad, range(20, 40))
+    site.load(documents, mode, jobs)
+    site.check_as_without(documents, range(20, 40))
+
+
+@EVERY_WAY
+def test_one_more_than_is_let_through_ends_the_load(site: Shop, mode: Mode, jobs: int) -> None:
+    """The first reasons are told; what is one transaction is rolled back whole."""
+    documents = [orders.order(number) for number in range(60)]
+    for place, kind in zip((5, 30, 50), ("check", "foreign key", "row trigger"), strict=True):
+        documents[place] = orders.BAD[kind][2](place)
+    with pytest.raises(
+        RejectsError, match=r"more than 2 .* record 6 \(number 5\): lines: .*lines_amount_check.*record 31"
+    ):
+        site.load(documents, mode, jobs, most=2)
+    if mode is Mode.OPTIMIZED:
+        assert site.content == []
+
+
+@EVERY_WAY
+@pytest.mark.parametrize("kind", sorted(set(orders.BAD) - set(WITHOUT_A_LINE)))
+def test_with_none_let_through_the_record_is_named(site: Shop, mode: Mode, jobs: int, kind: str) -> None:
+    """With its table, the constraint, the state, and what the server says; none of it is in."""
+    state, constraint, bad = orders.BAD[kind]
+    documents = [orders.order(number) for number in range(60)]
+    documents[33] = bad(33)
+    with pytest.raises(RecordError) as raised:
+        site.load(documents, mode, jobs, most=0)
+    error = raised.value
+    assert (error.source, error.sqlstate, error.constraint) == ("orders.json", state, constraint)
+    assert error.record.startswith("record 34 (number ")
+    assert state in str(error)
+    assert error.table in ("orders", "lines", "customers")
+    assert 33 not in [number for number, *_ in site.content]
+
+
+@EVERY_WAY
+@pytest.mark.parametrize("kind", WITHOUT_A_LINE)
+def test_with_none_let_through_the_record_is_named_as_far_as_it_can_be(
+    site: Shop, mode: Mode, jobs: int, kind: str
+) -> None:
+    """In one transaction, which is lost, the chunk alone is known where the server names no row."""
+    state, constraint, bad = orders.BAD[kind]
+    documents = [orders.order(number) for number in range(60)]
+    documents[33] = bad(33)
+    with pytest.raises((RecordError, ServerError)) as raised:
+        site.load(documents, mode, jobs, most=0)
+    error = raised.value
+    assert isinstance(error, (RecordError, ServerError))
+    assert (error.sqlstate, error.constraint, error.table) == (state, constraint, "lines")
+    # Worker processes were given chunks whose rows are written together.
+    first, last = (1, 60) if jobs == 2 else (21, 40)
+    which = f"record 34 (number {documents[33]['number']})"
+    if mode is Mode.OPTIMIZED:
+        which = f"one of record {first} (number {first - 1}) to record {last} (number {last - 1})"
+    assert f"orders.json: {which}: " in str(error)
+
+
+@pytest.mark.parametrize("mode", [Mode.STANDARD, Mode.ULTRA])
+def test_a_deferred_constraint_is_checked_with_its_chunk(site: Shop, mode: Mode) -> None:
+    """Where a chunk is a transaction: the records whose commit is refused are set aside."""
+    site.connection.execute("ALTER TABLE orders ALTER CONSTRAINT orders_customer_id_fkey DEFERRABLE INITIALLY DEFERRED")
+    site.connection.execute("ALTER TABLE lines ALTER CONSTRAINT lines_sku_fkey DEFERRABLE INITIALLY DEFERRED")
+    documents = [orders.order(number) for number in range(60)]
+    for place in (7, 30, 31):
+        documents[place] = orders.BAD["foreign key"][2](place)
+    site.load(documents, mode, 1)
+    assert {(line["sqlstate"], line["constraint"]) for line in site.rejected} == {("23503", "lines_sku_fkey")}
+    site.check_as_without(documents, [7, 30, 31])
+
+
+def test_what_is_wrong_with_the_database_is_no_record_s_fault(site: Shop) -> None:
+    """It ends the load, however many records are let through: all others would be refused as well."""
+    site.connection.execute("ALTER SEQUENCE orders_id_seq MAXVALUE 10")
+    for mode in (Mode.STANDARD, Mode.OPTIMIZED):
+        with pytest.raises(ServerError, match="reached maximum value of sequence"):
+            site.load([orders.order(number) for number in range(40)], mode, 1)
+        assert site.rejected == []
+    site.connection.execute("ALTER SEQUENCE orders_id_seq NO MAXVALUE")
+    site.connection.execute("""
+        CREATE OR REPLACE FUNCTION refuse_rows() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN missing; END'
+    """)
+    for mode in (Mode.STANDARD, Mode.OPTIMIZED):
+        with pytest.raises(ServerError, match=r"missing.*SQLSTATE 42703"):
+            site.load([orders.order(number) for number in range(40)], mode, 1)
+        assert site.rejected == []
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    places=st.dictionaries(
+        st.integers(1, 79).filter(lambda place: place % 20), st.sampled_from(sorted(orders.BAD)), max_size=40
+    ),
+    chunk=st.integers(1, 100),
+    way=st.sampled_from(WAYS),
+    replacing=st.booleans(),
+)
+def test_exactly_the_bad_records_are_rejected(
+    site: Shop, places: dict[int, str], chunk: int, way: tuple[Mode, int], replacing: bool
+) -> None:
+    """Whichever they are, in whatever chunks."""
+    job = orders.REPLACING_JOB if replacing else orders.JOB
+    documents = [orders.order(number) for number in range(80)]
+    for place, kind in places.items():
+        # With a rule for its key an order replaces another; and of two on several connections, either may be the first.
+        collides = kind in orders.COLLIDING and (replacing or way == (Mode.ULTRA, 2))
+        documents[place] = orders.BAD["check" if collides else kind][2](place)
+    site.load(documents, *way, chunk=chunk, job=job)
+    site.check_as_without(documents, sorted(places), job)
