@@ -46,7 +46,7 @@ NOT_PREPARED = {
     "copy", "drop_constraint", "drop_index", "add_constraint", "check_deferred", "lock_exclusive", "create_ledger",
     "add_constraint_only", "add_foreign_key_unchecked", "validate_foreign_key", "promote_key", "attach_index",
     "comment_index", "comment_constraint", "cluster_on", "replica_identity", "set_statistics", "set_unlogged",
-    "set_logged", "async_commit", "sync_commit",
+    "set_logged", "async_commit", "sync_commit", "begin", "commit", "savepoint", "release", "undo",
 }  # fmt: skip
 
 BLOCKS = [
