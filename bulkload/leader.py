@@ -16,7 +16,7 @@ from typing import cast
 
 import attrs
 
-from bulkload.blocks import Block, Ids
+from bulkload.blocks import Block, Ids, draw
 from bulkload.chunks import Mapper, Progress, Watch
 from bulkload.columns import Column
 from bulkload.errors import BulkloadError, RecordError
@@ -67,7 +67,7 @@ class Leader(Mapper):
         self._outbox = Outbox(load, report) if writers is None else SeveralOutbox(load, report, writers)
         self._spec = pickle.dumps(Spec(shared, columns))
         self._dictionaries: dict[tuple[bytes, str], list[int]] = {}
-        self._ids = {entity: Ids(load, entity) for entity in load.plan if isinstance(entity, Entity)}
+        self._ids = {entity: Ids() for entity in load.plan if isinstance(entity, Entity)}
 
     def run(
         self,
@@ -218,11 +218,11 @@ class _Pass:
         )
 
     def _given(self, records: int, new: frozenset[str]) -> dict[AnyEntity, Sequence[Block]]:
-        return {
-            entity: self._ids[entity].given(records)
-            for entity in self._entities
-            if entity.conflict is None or entity.name in new
+        wanted = {
+            entity: self._ids[entity] for entity in self._entities if entity.conflict is None or entity.name in new
         }
+        draw(self._load, wanted, records)
+        return {entity: ids.given(records) for entity, ids in wanted.items()}
 
     def _again(self, chunk: _OnItsWay, *, forget: bool = False) -> None:
         """Have it mapped once more, with other ids."""

@@ -23,7 +23,7 @@ from bulkload.plan import AnyEntity, AnyLookup, AnyRelation, Plan
 from bulkload.rebuild import Rebuilding
 from bulkload.records import Id
 from bulkload.report import Report, TableReport, log_tables
-from bulkload.server import Connection, refused, transaction
+from bulkload.server import Connection, pipelined, refused, transaction
 from bulkload.sink import Batch, Buffers
 from bulkload.stream import CopyWriter, InsertWriter, Writer
 from bulkload.tables import Entity, Keep, Key, Lookup, Replace, Table
@@ -151,9 +151,11 @@ class Load(Buffers):
             relation in self._complete for relation in plan if isinstance(relation, Entity) and relation.conflict
         )
 
-    def take_ids(self, entity: AnyEntity, count: int) -> Sequence[int]:
-        """So many ids for rows that are added elsewhere."""
-        return self._sequences[entity].take(count)
+    def take_ids(self, counts: Mapping[AnyEntity, int]) -> dict[AnyEntity, Sequence[int]]:
+        """So many ids of each entity, for rows that are added elsewhere."""
+        steps = [self._sequences[entity].taking(count) for entity, count in counts.items()]
+        found = zip(counts, pipelined(self.connection, steps), strict=True)
+        return {entity: self._sequences[entity].block(block) for entity, block in found}
 
     def settle(self, entity: AnyEntity, keys: Sequence[Key]) -> Settled:
         """The ids of rows that were added elsewhere by their keys; new keys get new ones."""
@@ -161,7 +163,7 @@ class Load(Buffers):
         found = list(map(known.get, keys))
         owned = [place for place, identifier in enumerate(found) if identifier is None]
         if owned:
-            for place, identifier in zip(owned, self.take_ids(entity, len(owned)), strict=True):
+            for place, identifier in zip(owned, self._sequences[entity].some(len(owned)), strict=True):
                 found[place] = known[keys[place]] = identifier
         return Settled(cast("list[int]", found), owned)
 
