@@ -82,6 +82,8 @@ class Leader(Mapper):
         """As `Mapper.run`."""
         number = next((number for number, one in self._shared.items() if one is each), None)
         if number is None:
+            # Its rows may refer to any of them.
+            self.finish()
             super().run(each, counts, size, write, watch, counted, on_reject)
             return
         with each.source.open() as reader:
@@ -92,6 +94,10 @@ class Leader(Mapper):
                 self._into, self._rejects, self._report, self._submit, self._most, self._outbox, self._ids,
                 self._dictionaries, chunks, counts, watch, on_reject,
             ).run()  # fmt: skip
+
+    def finish(self) -> None:
+        """Write all rows that wait; to be called when there are no more sources."""
+        self._outbox.empty()
 
     def _submit(self, task: Task) -> Future[Mapped | Short]:
         return self._executor.submit(map_chunk, self._spec, task)
@@ -190,7 +196,7 @@ class _Pass:
         finally:
             for each in self._on_their_way:
                 each.future.cancel()
-        self._outbox.empty()
+        self._outbox.end_source()
         self._chunks.end()
 
     def _hand_out(self) -> None:

@@ -10,7 +10,7 @@ from bulkload.plan import AnyRelation
 from bulkload.report import Report
 from bulkload.writers import Writers
 
-LEAST_COPIED = 2 << 20
+LEAST_COPIED = 8 << 20
 """Bytes of a table's rows that are worth a COPY before there are no more to come."""
 
 LEAST_BATCH = 8 << 20
@@ -37,6 +37,9 @@ class Outbox:
     def end_chunk(self, done: Done) -> None:
         """All rows of a chunk are put; `done` is called when they cannot be lost but with all others."""
         done()
+
+    def end_source(self) -> None:
+        """All rows of a source are put; those of the next one can be written with them."""
 
     def empty(self) -> None:
         """Write everything."""
@@ -75,6 +78,10 @@ class SeveralOutbox(Outbox):
         self._done.append(done)
         if self._size >= LEAST_BATCH:
             self._send()
+
+    def end_source(self) -> None:
+        """As in an Outbox; but what was taken away from tables that no more rows come into may come back now."""
+        self.empty()
 
     def empty(self) -> None:
         """Write everything, and wait until it is."""
