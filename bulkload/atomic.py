@@ -21,7 +21,7 @@ from bulkload.mode import Mode
 from bulkload.plan import AnyRelation, Plan
 from bulkload.rebuild import Rebuild
 from bulkload.report import Report
-from bulkload.server import Connection, refused, transaction
+from bulkload.server import Connection, Step, refused, transaction, whole
 from bulkload.stream import adapt
 
 logger = logging.getLogger("bulkload")
@@ -60,9 +60,9 @@ def start(
         raise UsageError("Mode.ULTRA is for run, which writes in several processes")
     report = report if report is not None else Report()
     adapt(connection)
-    whole: AbstractContextManager[object] = transaction(connection) if mode is Mode.OPTIMIZED else nullcontext()
+    around: AbstractContextManager[object] = transaction(connection) if mode is Mode.OPTIMIZED else nullcontext()
     begin = time.perf_counter()
-    with _committing(report, whole):
+    with _committing(report, around):
         if prepare is not None:
             prepare(connection)
         drops = drops if drops is not None else Drops()
@@ -178,10 +178,10 @@ def _chosen(
 
 
 @contextmanager
-def _committing(report: Report, whole: AbstractContextManager[object]) -> Generator[None]:
+def _committing(report: Report, around: AbstractContextManager[object]) -> Generator[None]:
     """The block inside the transaction, with the time that the commit takes told apart."""
     with refused("COMMIT"):
-        with whole:
+        with around:
             yield
             begin = time.perf_counter()
         report.phases["commit"] = time.perf_counter() - begin
@@ -215,8 +215,8 @@ def _emptied(connection: Connection, plan: Plan, targets: Mapping[AnyRelation, T
 def _clear(connection: Connection, tables: Collection[TableName], report: Report) -> None:
     if not tables:
         return
-    with report.phase("clear"), refused("TRUNCATE"), transaction(connection):
+    with report.phase("clear"):
         targets_list = sql.SQL(", ").join(table.identifier for table in tables)
-        connection.execute(_SQL["truncate"].format(targets=targets_list))
+        whole(connection, [Step("TRUNCATE", _SQL["truncate"].format(targets=targets_list))])
     report.cleared = [f"{table.schema}.{table.name}" for table in tables]
     logger.info("cleared: %s", ", ".join(report.cleared), extra={"tables": report.cleared})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from bulkload.load import Load
@@ -30,9 +30,7 @@ class Block(NamedTuple):
 class Ids:
     """The ids that chunks are given for rows that are theirs alone."""
 
-    def __init__(self, load: Load, entity: AnyEntity) -> None:
-        self._load = load
-        self._entity = entity
+    def __init__(self) -> None:
         self._drawn = 0
         self._next_draw = _FIRST_DRAW
         self._left: list[Block] = []
@@ -40,16 +38,27 @@ class Ids:
         """The most that a chunk used."""
 
     def given(self, records: int) -> list[Block]:
-        """Ids for a chunk of so many records."""
-        wanted = int(self._per_record * records * (1 + _SPARE_SHARE)) + _SPARE
-        held = sum(len(block.ids) for block in self._left)
-        if held < wanted:
-            count = max(wanted - held, self._next_draw)
-            self._next_draw = min(2 * self._next_draw, _LARGEST_DRAW)
-            self._left.append(Block(self._drawn, self._load.take_ids(self._entity, count)))
-            self._drawn += count
-        given, self._left = _cut(sorted(self._left), wanted)
+        """Ids for a chunk of so many records; there have to be enough."""
+        given, self._left = _cut(sorted(self._left), self._wanted(records))
         return given
+
+    def lacking(self, records: int) -> int:
+        """How many are to be drawn for a chunk of so many records; 0 where there are enough."""
+        missing = self._wanted(records) - sum(len(block.ids) for block in self._left)
+        return max(missing, self._next_draw) if missing > 0 else 0
+
+    def soon_lacking(self, records: int) -> int:
+        """The same for a chunk and the next one, where some were drawn before: others are drawn at this moment."""
+        return self.lacking(records) or (self.lacking(2 * records) if self._drawn else 0)
+
+    def drawn(self, ids: Sequence[int]) -> None:
+        """Ids that were drawn."""
+        self._next_draw = min(2 * self._next_draw, _LARGEST_DRAW)
+        self._left.append(Block(self._drawn, ids))
+        self._drawn += len(ids)
+
+    def _wanted(self, records: int) -> int:
+        return int(self._per_record * records * (1 + _SPARE_SHARE)) + _SPARE
 
     def used(self, given: Sequence[Block], count: int, records: int) -> None:
         """A chunk used so many of those that it was given."""
@@ -59,6 +68,16 @@ class Ids:
     def short(self, given: Sequence[Block], records: int) -> None:
         """A chunk had too few; others that were given as few may follow."""
         self._per_record = max(self._per_record, 2 * sum(len(block.ids) for block in given) / records)
+
+
+def draw(load: Load, all_ids: Mapping[AnyEntity, Ids], records: int) -> None:
+    """Have enough of each entity's ids for a chunk of so many records, in one round trip where some are lacking."""
+    if not any(ids.lacking(records) for ids in all_ids.values()):
+        return
+    counts = {entity: ids.soon_lacking(records) for entity, ids in all_ids.items()}
+    taken = load.take_ids({entity: count for entity, count in counts.items() if count})
+    for entity, ids in taken.items():
+        all_ids[entity].drawn(ids)
 
 
 def _cut(blocks: Sequence[Block], count: int) -> tuple[list[Block], list[Block]]:

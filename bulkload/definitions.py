@@ -15,10 +15,9 @@ from typing import TypeAlias
 import attrs
 import msgspec
 from psycopg import sql
-from psycopg.rows import class_row, kwargs_row
 
 from bulkload import statements
-from bulkload.server import Connection
+from bulkload.server import Connection, Cursor, Step, pipelined, records, whole
 
 SQL = statements.load("rebuild")
 
@@ -265,20 +264,42 @@ class Survey:
 
 
 def survey(connection: Connection, relations: Sequence[int]) -> Survey:
-    """What these tables have; to be asked with `plain_names` in force."""
-    everything = family(connection, relations)
+    """What these tables have, read with plain names in force (see `rebuild.plain_names`). Raises ServerError."""
+    doing = "reading indexes and constraints"
+    settings, members = pipelined(connection, [Step(doing, SQL["read_settings"].text), reading_family(relations)])
+    everything = oids(members)
+    path, tablespace = settings.fetchone() or ("", "")
     parameters = {"relations": list(everything)}
-    with connection.cursor(row_factory=kwargs_row(_index)) as cursor:
-        indexes = tuple(cursor.execute(SQL["indexes"].text, parameters).fetchall())
-    with connection.cursor(row_factory=class_row(ForeignKey)) as cursor:
-        foreign_keys = tuple(cursor.execute(SQL["foreign_keys"].text, parameters).fetchall())
-    return Survey(everything, indexes, foreign_keys)
+    _, indexes, foreign_keys, _ = whole(
+        connection,
+        [
+            Step(doing, SQL["local_settings"].text, {"path": "pg_catalog", "tablespace": ""}),
+            Step(doing, SQL["indexes"].text, parameters),
+            Step(doing, SQL["foreign_keys"].text, parameters),
+            Step(doing, SQL["local_settings"].text, {"path": path, "tablespace": tablespace}),
+        ],
+    )
+    return Survey(
+        everything,
+        tuple(msgspec.convert(row, Index) for row in records(indexes)),
+        tuple(msgspec.convert(row, ForeignKey) for row in records(foreign_keys)),
+    )
 
 
 def family(connection: Connection, relations: Collection[int]) -> tuple[int, ...]:
     """These tables and all their partitions."""
-    rows = connection.execute(SQL["family"].text, {"relations": list(relations)}).fetchall()
-    return tuple(sorted(int(str(oid)) for (oid,) in rows))
+    (members,) = pipelined(connection, [reading_family(relations)])
+    return oids(members)
+
+
+def reading_family(relations: Collection[int]) -> Step:
+    """The step that asks for these tables and all their partitions."""
+    return Step("reading the catalog", SQL["family"].text, {"relations": list(relations)})
+
+
+def oids(members: Cursor) -> tuple[int, ...]:
+    """The tables that `reading_family` asked for."""
+    return tuple(sorted(int(str(oid)) for (oid,) in members.fetchall()))
 
 
 def facts(connection: Connection, relations: Sequence[int]) -> dict[str, str]:
@@ -315,10 +336,6 @@ def from_json(kind: str, text: str) -> Object:
 def server_text(text: str) -> sql.SQL:
     """A statement, or a part of one, that the server itself wrote."""
     return sql.SQL(text)  # pyright: ignore[reportArgumentType] - it is the server's, not a user's
-
-
-def _index(**columns: object) -> Index:
-    return msgspec.convert(columns, Index)
 
 
 def _comment_constraint(table: sql.Identifier, name: str, comment: str) -> sql.Composed:

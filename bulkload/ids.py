@@ -13,7 +13,7 @@ from bulkload import statements
 from bulkload.catalog import Target
 from bulkload.errors import SchemaError
 from bulkload.plan import AnyEntity
-from bulkload.server import Connection, refused
+from bulkload.server import Connection, Cursor, Step, pipelined
 
 _SQL = statements.load("load")
 
@@ -50,21 +50,40 @@ class Sequence:
         self._name = sequence
         self._table = str(target)
         self._next_block = _FIRST_BLOCK
+        self._left: collections.abc.Sequence[int] = ()
 
     def __iter__(self) -> Iterator[int]:
         # iter() with a sentinel that no block equals: blocks for ever, and every step of it outside the interpreter.
         return chain.from_iterable(iter(self._block, None))
 
     def _block(self) -> Iterable[int]:
+        return self.take(self._size())
+
+    def _size(self) -> int:
         count = self._next_block
         self._next_block = min(2 * count, _LARGEST_BLOCK)
-        return self.take(count)
+        return count
+
+    def some(self, count: int) -> collections.abc.Sequence[int]:
+        """The next `count` ids; what a block leaves over is for the next call."""
+        if len(self._left) < count:
+            self._left = [*self._left, *self.take(max(self._size(), count - len(self._left)))]
+        some, self._left = self._left[:count], self._left[count:]
+        return some
 
     def take(self, count: int) -> collections.abc.Sequence[int]:
         """A block of `count` ids."""
+        (found,) = pipelined(self._connection, [self.taking(count)])
+        return self.block(found)
+
+    def taking(self, count: int) -> Step:
+        """The step that takes a block of `count` ids."""
         parameters = {"sequence": self._name, "count": Int8(count)}
-        with refused(f"taking {count} ids for {self._table} from {self._name}"):
-            row = self._connection.execute(_SQL["take_ids"].text, parameters).fetchone()
+        return Step(f"taking {count} ids for {self._table} from {self._name}", _SQL["take_ids"].text, parameters)
+
+    def block(self, found: Cursor) -> collections.abc.Sequence[int]:
+        """The ids that `taking` took."""
+        row = found.fetchone()
         if row is None:
             raise SchemaError(f"{self._name} gave no ids")
         first, last, step, scattered = row

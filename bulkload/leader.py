@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import attrs
 
 from bulkload.blame import Blaming
-from bulkload.blocks import Block, Ids
+from bulkload.blocks import Block, Ids, draw
 from bulkload.chunks import Chunk, Progress, Selection, Watch
 from bulkload.columns import Column
 from bulkload.errors import BulkloadError, RecordError, ServerError
@@ -30,7 +30,7 @@ from bulkload.outbox import Outbox, Pending, SeveralOutbox
 from bulkload.plan import AnyEntity
 from bulkload.rejects import Rejects
 from bulkload.report import Report, SourceReport
-from bulkload.settling import Dictionaries, Settler, know
+from bulkload.settling import Dictionaries, Settler, forget, know
 from bulkload.tables import Entity, Replace
 from bulkload.worker import Spec, map_chunk
 from bulkload.workers import Processes, WorkerDiedError
@@ -73,7 +73,7 @@ class Leader(Blaming):
             for entity in load.plan
             if isinstance(entity, Entity) and isinstance(entity.conflict, Replace) and not load.known[entity]
         }
-        self._ids = {entity: Ids(load, entity) for entity in load.plan if isinstance(entity, Entity)}
+        self._ids = {entity: Ids() for entity in load.plan if isinstance(entity, Entity)}
 
     def run(
         self,
@@ -85,6 +85,8 @@ class Leader(Blaming):
     ) -> None:
         """As `Mapper.run`."""
         if selection.number not in self._shared:
+            # Its rows may refer to any of them.
+            self.finish()
             know(self._into, self._new, selection.input.job.plan)
             super().run(selection, counts, size, write, watch)
             return
@@ -93,6 +95,24 @@ class Leader(Blaming):
                 self._into, self._rejects, self._report, self._submit, self._most, self._outbox, self._ids,
                 self._dictionaries, self._new, selection, chunks, counts, watch, self,
             ).run()  # fmt: skip
+
+    def finish(self) -> None:
+        """Write all rows that wait; to be called when there are no more sources. Raises what `run` does."""
+        try:
+            self._outbox.empty()
+        except ServerError as error:
+            named = self.named_of(self._outbox, error)
+            if named is error:
+                raise
+            raise named from error
+
+    def named_of(self, outbox: Outbox, error: ServerError) -> RecordError | ServerError:
+        """As `named`, of rows of several chunks."""
+        chunks, refusal = outbox.refused(error)
+        if not error.of_rows or not chunks or any(pending.input is not chunks[0].input for pending in chunks):
+            return error
+        forget(self._into, self._new, self._dictionaries, chunks)
+        return self.named(_chunk(chunks), refusal)
 
     def _submit(self, task: Task) -> Future[Mapped | Short]:
         return self._executor.submit(map_chunk, self._spec, task)
@@ -127,7 +147,7 @@ class _Pass:
         chunks: Handouts,
         counts: SourceReport,
         watch: Watch,
-        here: Blaming,
+        here: Leader,
     ) -> None:
         self._load = load
         self._here = here
@@ -162,7 +182,7 @@ class _Pass:
             for each in self._on_their_way:
                 each.future.cancel()
         with self._refused_again_here():
-            self._outbox.empty()
+            self._outbox.end_source()
         self._chunks.end()
 
     def _hand_out(self) -> None:
@@ -178,11 +198,11 @@ class _Pass:
                 self._on_their_way.append(_OnItsWay(task, given, self._submit(task), handout.position))
 
     def _given(self, records: int) -> dict[AnyEntity, Sequence[Block]]:
-        return {
-            entity: self._ids[entity].given(records)
-            for entity in self._entities
-            if entity.conflict is None or entity in self._new
+        wanted = {
+            entity: self._ids[entity] for entity in self._entities if entity.conflict is None or entity in self._new
         }
+        draw(self._load, wanted, records)
+        return {entity: ids.given(records) for entity, ids in wanted.items()}
 
     @property
     def _all_new(self) -> frozenset[str]:
@@ -252,7 +272,10 @@ class _Pass:
             if isinstance(error, RecordError):
                 self._rejects.put(self._selection.input.job.read, Slice(position, data), error)
         rejected = frozenset(position for position, _, _ in mapped.rejected)
-        pending = Pending(chunk.task.records, rejected, mapped.skipped, lambda done: self._done(done, chunk.position))
+        pending = Pending(
+            self._selection.input, chunk.task.records, rejected, mapped.skipped,
+            lambda done: self._done(done, chunk.position),
+        )  # fmt: skip
         self._outbox.begin(pending)
         settlement = self._settler.settle(mapped, pending)
         if self._settler.may_exist(mapped, settlement):
@@ -285,26 +308,14 @@ class _Pass:
             if not error.of_rows:
                 raise
             if not self._load.undo.kept:
-                chunks, refusal = self._outbox.refused(error)
-                self._settler.forget(chunks)
-                raise self._here.named(self._chunk(*chunks), refusal) from error
+                raise self._here.named_of(self._outbox, error) from error
             chunks = self._outbox.give_back()
             self._settler.forget(chunks)
             for pending in chunks:
                 self._write_here(pending)
 
-    def _chunk(self, *chunks: Pending) -> Chunk:
-        """The records of these that could be mapped."""
-        each = self._selection.input
-        return Chunk(each, [
-            piece
-            for pending in chunks
-            for piece in pending.records.slices(each.source)
-            if piece.position not in pending.rejected
-        ])  # fmt: skip
-
     def _write_here(self, pending: Pending) -> None:
-        chunk = self._chunk(pending)
+        chunk = _chunk([pending])
         self._here.map(chunk, self._load.flush)
         self._settler.take_new()
         if pending.counted:
@@ -317,6 +328,17 @@ class _Pass:
         self._counts.rejected += len(chunk.rejected)
         self._counts.skipped += len(chunk.skipped)
         self._counts.loaded += len(chunk.pieces) - len(chunk.rejected) - len(chunk.skipped)
+
+
+def _chunk(chunks: Sequence[Pending]) -> Chunk:
+    """The records of these, all of one source, that could be mapped."""
+    each = chunks[0].input
+    return Chunk(each, [
+        piece
+        for pending in chunks
+        for piece in pending.records.slices(each.source)
+        if piece.position not in pending.rejected
+    ])  # fmt: skip
 
 
 def _bare(given: Mapping[AnyEntity, Sequence[Block]]) -> dict[str, list[Sequence[int]]]:

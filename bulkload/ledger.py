@@ -21,15 +21,16 @@ from contextlib import contextmanager
 from importlib.metadata import version
 
 import attrs
+import msgspec
 import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.rows import class_row
 from psycopg.types.numeric import Int4
 
 from bulkload import statements
-from bulkload.definitions import Object, from_json, to_json
+from bulkload.definitions import Object, from_json, oids, reading_family, to_json
 from bulkload.errors import ServerError
-from bulkload.server import Connection, refused, transaction
+from bulkload.server import Connection, Cursor, Step, pipelined, records, refused, transaction
 
 logger = logging.getLogger("bulkload")
 
@@ -231,19 +232,17 @@ def record(connection: Connection, load: int, objects: Iterable[Object]) -> None
         cursor.executemany(_SQL["record_dropped"].text, lines)
 
 
-def strike(connection: Connection, entry: Entry) -> None:
-    """It is back; to be called in the transaction that brought it."""
-    with refused(_WRITING):
-        connection.execute(_SQL["strike"].text, {"id": entry.id})
+def striking(entry: Entry) -> Step:
+    """It is back; a step of the transaction that brought it."""
+    return Step(_WRITING, _SQL["strike"].text, {"id": entry.id})
 
 
 def outstanding(connection: Connection, relations: Collection[int] | None = None) -> list[Entry]:
     """What is away, of these tables (by their oids) or of all; nothing where there is no ledger."""
     if not exists(connection):
         return []
-    parameters = {"class": _CLASS, "relations": None if relations is None else list(relations)}
-    with refused("reading the ledger"), connection.cursor(row_factory=class_row(Entry)) as cursor:
-        return cursor.execute(_SQL["outstanding"].text, parameters).fetchall()
+    (found,) = pipelined(connection, [_reading("outstanding", relations)])
+    return _entries(found)
 
 
 @attrs.frozen
@@ -256,13 +255,25 @@ class AtWork:
     table_name: str
 
 
-def at_work(connection: Connection, relations: Collection[int]) -> list[AtWork]:
-    """The loads that run on some of these tables, given by their oids; as far as they can be seen."""
-    if not exists(connection):
-        return []
-    parameters = {"class": _CLASS, "relations": list(relations)}
-    with refused("reading the ledger"), connection.cursor(row_factory=class_row(AtWork)) as cursor:
-        return cursor.execute(_SQL["at_work"].text, parameters).fetchall()
+def looked_up(connection: Connection, relations: Collection[int]) -> tuple[list[AtWork], list[Entry]]:
+    """The loads that run on these tables or partitions of them, as far as they can be seen, and what is away there."""
+    members, there = pipelined(
+        connection, [reading_family(relations), Step("looking for the ledger", _SQL["ledger_exists"].text)]
+    )
+    if there.fetchone() != (True,):
+        return [], []
+    everything = oids(members)
+    running, away = pipelined(connection, [_reading("at_work", everything), _reading("outstanding", everything)])
+    return [msgspec.convert(row, AtWork) for row in records(running)], _entries(away)
+
+
+def _reading(block: str, relations: Collection[int] | None) -> Step:
+    parameters = {"class": _CLASS, "relations": None if relations is None else list(relations)}
+    return Step("reading the ledger", _SQL[block].text, parameters)
+
+
+def _entries(found: Cursor) -> list[Entry]:
+    return [msgspec.convert(row, Entry) for row in records(found)]
 
 
 def loads(connection: Connection, count: int) -> list[LoadLine]:

@@ -24,7 +24,7 @@ from bulkload.rebuild import Rebuilding
 from bulkload.records import Id
 from bulkload.report import Report, TableReport, log_tables
 from bulkload.savepoints import Undo
-from bulkload.server import Connection, refused, transaction
+from bulkload.server import Connection, pipelined, refused, transaction
 from bulkload.sink import Batch, Buffers
 from bulkload.stream import CopyWriter, InsertWriter, Writer
 from bulkload.tables import Entity, Keep, Key, Lookup, Replace, Table
@@ -149,13 +149,17 @@ class Load(Buffers):
 
     def knows_keys_of(self, relations: Iterable[AnyRelation]) -> bool:
         """Whether all keys of the entities among these are known, so that no server is needed to tell new ones."""
-        return all(
-            relation in self._complete for relation in relations if isinstance(relation, Entity) and relation.conflict
-        )
+        return self._complete.issuperset(each for each in relations if isinstance(each, Entity) and each.conflict)
 
-    def take_ids(self, entity: AnyEntity, count: int) -> Sequence[int]:
-        """So many ids for rows that are added elsewhere."""
-        return self._sequences[entity].take(count)
+    def take_ids(self, counts: Mapping[AnyEntity, int]) -> dict[AnyEntity, Sequence[int]]:
+        """So many ids of each entity, for rows that are added elsewhere."""
+        steps = [self._sequences[entity].taking(count) for entity, count in counts.items()]
+        found = zip(counts, pipelined(self.connection, steps), strict=True)
+        return {entity: self._sequences[entity].block(block) for entity, block in found}
+
+    def some_ids(self, entity: AnyEntity, count: int) -> Sequence[int]:
+        """So many ids of one entity, for rows that come a few at a time."""
+        return self._sequences[entity].some(count)
 
     def write_encoded(self, relation: AnyRelation, rows: Iterable[bytes]) -> None:
         """Write new rows that were encoded elsewhere."""

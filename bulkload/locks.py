@@ -18,7 +18,7 @@ from psycopg import sql
 from bulkload import statements
 from bulkload.definitions import ForeignKey, Object
 from bulkload.errors import ServerError
-from bulkload.server import Connection, refused, transaction
+from bulkload.server import Connection, Step, refused, whole
 
 logger = logging.getLogger("bulkload")
 
@@ -29,6 +29,8 @@ _PATIENCE = "3s"
 """Of one attempt; whoever queues behind it waits no longer than that."""
 _PAUSE = 1.0
 """Seconds between attempts."""
+_HELD = {psycopg.errors.LockNotAvailable.sqlstate, psycopg.errors.DeadlockDetected.sqlstate}
+"""Why an attempt fails that is worth another one."""
 
 
 @attrs.frozen
@@ -55,27 +57,27 @@ def take(connection: Connection, locks: Iterable[Lock]) -> None:
         return
     with refused("reading settings"):
         (before,) = connection.execute(_SQL["patience_now"].text).fetchone() or ("0",)
+    doing = f"locking {', '.join(map(str, wanted))}"
+    steps = [Step(doing, _SQL["lock_patience"].text, {"patience": _PATIENCE})]
+    for exclusive, group in groupby(wanted, key=lambda lock: lock.exclusive):
+        tables = sql.SQL(", ").join(sql.Identifier(each.schema, each.table_name) for each in group)
+        steps.append(Step(doing, _SQL["lock_exclusive" if exclusive else "lock_for_keys"].format(targets=tables)))
+    steps.append(Step(doing, _SQL["lock_patience"].text, {"patience": before}))
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            with transaction(connection):
-                connection.execute(_SQL["lock_patience"].text, {"patience": _PATIENCE})
-                for exclusive, group in groupby(wanted, key=lambda lock: lock.exclusive):
-                    tables = sql.SQL(", ").join(sql.Identifier(each.schema, each.table_name) for each in group)
-                    block = "lock_exclusive" if exclusive else "lock_for_keys"
-                    connection.execute(_SQL[block].format(targets=tables))
-                connection.execute(_SQL["lock_patience"].text, {"patience": before})
-        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
+            whole(connection, steps)
+        except ServerError as error:
+            if error.sqlstate not in _HELD:
+                raise
             holders = _holders(connection, wanted)
             if attempt == _ATTEMPTS:
                 raise ServerError(
-                    f"locking {', '.join(map(str, wanted))}: held by {holders}; nothing was changed: run it again "
-                    "when they are done, or end them with pg_terminate_backend",
-                    sqlstate=error.sqlstate or "",
+                    f"{doing}: held by {holders}; nothing was changed: run it again when they are done, or end "
+                    "them with pg_terminate_backend",
+                    sqlstate=error.sqlstate,
                 ) from error
             logger.warning("waiting for a lock held by %s (attempt %d of %d)", holders, attempt, _ATTEMPTS)
             time.sleep(_PAUSE)
-        except psycopg.Error as error:
-            raise ServerError.of(error, f"locking {', '.join(map(str, wanted))}") from error
         else:
             return
 

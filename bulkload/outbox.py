@@ -13,13 +13,14 @@ import attrs
 from bulkload.encode import count_rows
 from bulkload.errors import ServerError
 from bulkload.exchange import Sent, Told
+from bulkload.job import Input
 from bulkload.load import Load
 from bulkload.plan import AnyEntity, AnyRelation
 from bulkload.report import Report
 from bulkload.tables import Key
 from bulkload.writers import Writers
 
-LEAST_COPIED = 2 << 20
+LEAST_COPIED = 8 << 20
 """Bytes of a table's rows that are worth a COPY before there are no more to come."""
 
 LEAST_BATCH = 8 << 20
@@ -33,6 +34,7 @@ LEAST_KEPT = 32 << 20
 class Pending:
     """A chunk whose rows are on their way to the server."""
 
+    input: Input
     records: Sent | Told
     rejected: frozenset[int]
     """The positions of those that could not be mapped."""
@@ -93,6 +95,11 @@ class Outbox:
         self._pending[-1].whole = True
         self._pending[-1].count()
         if self._load.undo.kept and self._size >= LEAST_KEPT:
+            self.empty()
+
+    def end_source(self) -> None:
+        """All rows of a source are put. Those of the next one can be written with them, where none can be refused."""
+        if self._load.undo.kept:
             self.empty()
 
     def empty(self) -> None:
@@ -163,6 +170,10 @@ class SeveralOutbox(Outbox):
         self._pending[-1].whole = True
         if self._size >= LEAST_BATCH:
             self._send()
+
+    def end_source(self) -> None:
+        """As in an Outbox; but what was taken away from tables that no more rows come into may come back now."""
+        self.empty()
 
     def empty(self) -> None:
         """Write everything, and wait until it is. Raises ServerError, of what others have written, too."""

@@ -20,7 +20,7 @@ from bulkload.choice import Choice
 from bulkload.definitions import SQL, Index, Kind, Object, Survey, differences, facts, survey
 from bulkload.errors import ServerError
 from bulkload.report import Report
-from bulkload.server import Connection, refused, transaction
+from bulkload.server import Connection, Step, pipelined, refused
 
 logger = logging.getLogger("bulkload")
 
@@ -69,29 +69,29 @@ class Rebuild(Rebuilding):
     def restore_indexes(self) -> None:
         """Put keys and indexes back. Raises ServerError, for a duplicate key too, which undoes the load."""
         with self._report.phase("build indexes"), plain_names(self._connection):
-            with refused("checking deferred constraints"):
-                self._connection.execute(SQL["check_deferred"].text)
-                self._connection.execute(SQL["build_memory"].text, {"size": BUILD_MEMORY})
+            steps = [
+                Step("checking deferred constraints", SQL["check_deferred"].text),
+                Step("setting maintenance_work_mem", SQL["build_memory"].text, {"size": BUILD_MEMORY}),
+            ]
             tablespace = ""
             for each in in_order((*self._choice.keys, *self._choice.indexes)):
-                with refused(f"building the {each} of {each.schema}.{each.table_name}"):
-                    if each.tablespace != tablespace:
-                        set_tablespace(self._connection, tablespace := each.tablespace)
-                    self._connection.execute(each.build())
-                    if each.promote is not None:
-                        self._connection.execute(each.promote)
+                doing = f"building the {each} of {each.schema}.{each.table_name}"
+                if each.tablespace != tablespace:
+                    steps.append(local_names(doing, tablespace := each.tablespace))
+                steps += [Step(doing, statement) for statement in (each.build(), each.promote) if statement is not None]
             for each in (*self._choice.keys, *self._choice.indexes):
-                with refused(f"putting back what else there was to the {each}"):
-                    for statement in finishing(each):
-                        self._connection.execute(statement)
+                doing = f"putting back what else there was to the {each}"
+                steps += [Step(doing, statement) for statement in finishing(each)]
+            pipelined(self._connection, steps)
 
     def restore_foreign_keys(self) -> None:
         """Put foreign keys back, and compare the catalog with what it was."""
         with self._report.phase("check foreign keys"), plain_names(self._connection):
-            for each in self._choice.foreign_keys:
-                with refused(f"adding the {each}"):
-                    for statement in (each.add(), *each.marks):
-                        self._connection.execute(statement)
+            adding = [(f"adding the {each}", each) for each in self._choice.foreign_keys]
+            pipelined(
+                self._connection,
+                [Step(doing, statement) for doing, each in adding for statement in (each.add(), *each.marks)],
+            )
             with refused("comparing the catalog"):
                 found = differences(self._before, facts(self._connection, self._choice.relations))
         if found:
@@ -107,24 +107,26 @@ def look_at(connection: Connection, relations: Sequence[int]) -> Survey:
     attempt = 1
     while True:
         try:
-            with transaction(connection), plain_names(connection):
-                return survey(connection, relations)
-        except psycopg.Error as error:
+            return survey(connection, relations)
+        except ServerError as error:
             # The server renders a definition from the catalog of this moment: where somebody has dropped it since the
             # query began, that is an internal error ("cache lookup failed").
-            if not isinstance(error, psycopg.errors.InternalError_) or attempt == _LOOKS:
-                raise ServerError.of(error, "reading indexes and constraints") from error
+            if error.sqlstate != psycopg.errors.InternalError_.sqlstate or attempt == _LOOKS:
+                raise
             attempt += 1
             time.sleep(_PAUSE)
 
 
 def drop(connection: Connection, objects: Iterable[Object]) -> None:
     """Take these away, in this order."""
-    for each in objects:
-        if isinstance(each, Index) and each.attached:
-            continue
-        with refused(f"dropping the {each}"):
-            connection.execute(each.drop)
+    pipelined(
+        connection,
+        [
+            Step(f"dropping the {each}", each.drop)
+            for each in objects
+            if not (isinstance(each, Index) and each.attached)
+        ],
+    )
 
 
 def in_order(indexes: Iterable[Index], weight: Callable[[Index], float] = lambda _index: 0.0) -> list[Index]:
@@ -143,17 +145,17 @@ def plain_names(connection: Connection) -> Generator[None]:
 
     For a connection in a transaction; the settings are put back at the end.
     """
-    with refused("reading settings"):
-        path, tablespace = connection.execute(SQL["read_settings"].text).fetchone() or ("", "")
-        connection.execute(SQL["local_settings"].text, {"path": "pg_catalog", "tablespace": ""})
+    doing = "reading settings"
+    before, _ = pipelined(connection, [Step(doing, SQL["read_settings"].text), local_names(doing)])
+    path, tablespace = before.fetchone() or ("", "")
     yield
-    with refused("putting settings back"):
-        connection.execute(SQL["local_settings"].text, {"path": path, "tablespace": tablespace})
+    settings = {"path": path, "tablespace": tablespace}
+    pipelined(connection, [Step("putting settings back", SQL["local_settings"].text, settings)])
 
 
-def set_tablespace(connection: Connection, tablespace: str) -> None:
-    """Where the next index is created, in a transaction with plain names; '' is the database's own."""
-    connection.execute(SQL["local_settings"].text, {"path": "pg_catalog", "tablespace": tablespace})
+def local_names(doing: str, tablespace: str = "") -> Step:
+    """Plain names in a transaction, and where its next index is created; '' is the database's own."""
+    return Step(doing, SQL["local_settings"].text, {"path": "pg_catalog", "tablespace": tablespace})
 
 
 def counts(objects: Iterable[Object]) -> str:

@@ -103,9 +103,7 @@ def restore_by_hand(connection: Connection, relations: Collection[int]) -> Recov
 
     Raises RestoreError for what could not be put back; all else is.
     """
-    with refused("reading the catalog"):
-        everything = family(connection, relations)
-    entries = ledger.outstanding(connection, everything)
+    entries = ledger.outstanding(connection, family(connection, relations))
     # What was dropped by hand of tables that are gone would stay in the ledger otherwise: it can be named no more.
     gone = [each for each in ledger.outstanding(connection) if each.relation is None and each.load_kind == "drop"]
     return _put_back(connection, [*entries, *gone])
@@ -129,14 +127,13 @@ def recover(connection: Connection, *, dry_run: bool = False) -> Recovery:
 
 def held(connection: Connection, relations: Collection[int]) -> list[Entry]:
     """What loads that died left away of these tables. Raises ServerError where a load that lives holds one of them."""
-    with refused("reading the catalog"):
-        everything = family(connection, relations)
-    for each in ledger.at_work(connection, everything):
+    running, away = ledger.looked_up(connection, relations)
+    for each in running:
         raise ServerError(
             f"load {each.load} ({each.client}, since {each.started:%Y-%m-%d %H:%M}) fills {each.table_name}: "
             "run this again when it has ended"
         )
-    entries = [entry for entry in ledger.outstanding(connection, everything) if entry.load_kind == "load"]
+    entries = [entry for entry in away if entry.load_kind == "load"]
     for entry in entries:
         if entry.alive:
             raise ServerError(

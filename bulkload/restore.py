@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import psycopg
 from psycopg import sql
@@ -23,12 +23,17 @@ from bulkload.definitions import SQL, ForeignKey, Index, Kind, Logged, Survey, s
 from bulkload.errors import RestoreError, ServerError, one_line
 from bulkload.ledger import Entry
 from bulkload.rebuild import BUILD_MEMORY, finishing, in_order, look_at
-from bulkload.server import Connection, refused, transaction
+from bulkload.server import Connection, Step, in_turn, pipelined, refused, whole
 
 logger = logging.getLogger("bulkload")
 
 _ATTEMPTS = 3
 """Of what somebody else was in the way of."""
+# The server goes on with what a dead client began, until it notices: an index may come up meanwhile.
+_IN_THE_WAY = {psycopg.errors.DeadlockDetected.sqlstate, psycopg.errors.DuplicateTable.sqlstate}
+
+_Work: TypeAlias = tuple[Entry, Sequence[Step]]
+"""What is to be done for an entry, a transaction."""
 
 
 class Restoration:
@@ -50,6 +55,7 @@ class Restoration:
         self._indexes: list[tuple[Entry, Index]] = []
         self._foreign_keys: list[tuple[Entry, ForeignKey]] = []
         self._build_failed: set[int] = set()
+        self._struck: set[int] = set()
         self._entries: dict[int, Entry] = {}
         self._begun: set[int] = set()
         """The tables whose indexes are being built."""
@@ -70,6 +76,8 @@ class Restoration:
         """
         wanted = set(relations) - self._begun
         self._begun |= wanted
+        if not wanted:
+            return
         with plain_session(self._connection):
             there = {(each.schema, each.name): each for each in self._survey().indexes}
             weights = self._weights()
@@ -90,7 +98,8 @@ class Restoration:
         self.begin({*self._relations, *(each.relation for _, each in self._tables)})
         self._builders.wait()
         with plain_session(self._connection):
-            self._finish_indexes([(entry, each) for entry, each in self._indexes if entry.id not in self._build_failed])
+            over = self._build_failed | self._struck
+            self._finish_indexes([(entry, each) for entry, each in self._indexes if entry.id not in over])
 
     def restore_foreign_keys(self) -> None:
         """Put foreign keys back. Raises RestoreError where something could not be put back."""
@@ -101,9 +110,9 @@ class Restoration:
 
     def _logging(self, entry: Entry, each: Logged) -> Callable[[Connection], None]:
         def log(connection: Connection) -> None:
-            with self._noting(entry), transaction(connection):
-                connection.execute(each.restore)
-                self._strike(entry, connection)
+            with self._noting(entry):
+                whole(connection, [Step(str(entry), each.restore), ledger.striking(entry)])
+                self._done(entry)
             self._build(self._waiting.pop(each.relation, []))
 
         return log
@@ -127,7 +136,7 @@ class Restoration:
     def _sort(self, entry: Entry) -> None:
         if entry.relation is None:
             logger.warning("%s: its table is gone, and it with it", entry)
-            ledger.strike(self._connection, entry)
+            pipelined(self._connection, [ledger.striking(entry)])
             return
         if entry.renamed:
             self._fail(entry, f"{entry}: its table is named {entry.table_now} now; give it its name back for a while")
@@ -146,80 +155,111 @@ class Restoration:
         return look_at(self._connection, self._relations)
 
     def _building(self, entry: Entry, each: Index, present: Index | None) -> Callable[[Connection], None]:
+        # What takes a lock on the table that another build is in the way of is for the end.
+        alone = each.promote is None and not finishing(each)
+
         def attempt(connection: Connection, *, again: bool) -> None:
-            if self._missing(connection, each, _found(connection, each) if again else present):
-                tablespace = {"path": "pg_catalog", "tablespace": each.tablespace}
-                connection.execute(SQL["session_settings"].text, tablespace)
-                connection.execute(each.build(concurrently=self._concurrently))
+            steps = self._building_steps(entry, each, _found(connection, each) if again else present)
+            if self._concurrently:
+                # That is a transaction, or several, of its own.
+                for step in steps:
+                    connection.execute(step.statement, step.parameters)
+            elif alone:
+                whole(connection, [*steps, ledger.striking(entry)])
+            elif steps:
+                whole(connection, steps)
 
         def build(connection: Connection) -> None:
             with self._noting(entry, connection, each):
-                _attempts(connection, attempt, whole=not self._concurrently)
+                _attempts(connection, attempt)
+                if alone and not self._concurrently:
+                    self._done(entry)
 
         return build
 
-    def _missing(self, connection: Connection, each: Index, present: Index | None) -> bool:
-        """Whether it is to be built; what is left of a build that failed is dropped."""
-        if present is None:
-            return True
-        if not each.same(present):
+    def _building_steps(self, entry: Entry, each: Index, present: Index | None) -> list[Step]:
+        """The statements that build it, none where it is there; what is left of a build that failed is dropped."""
+        if present is not None and not each.same(present):
             raise ServerError(
                 f"an index of that name is there, but another one ({present.definition}): rename or drop it"
             )
-        if present.valid or present.partitioned:
-            return False
-        connection.execute(SQL["drop_index"].format(index=present.index))
-        return True
+        if present is not None and (present.valid or present.partitioned):
+            return []
+        settings = {"path": "pg_catalog", "tablespace": each.tablespace}
+        steps = [
+            Step(str(entry), SQL["session_settings"].text, settings),
+            Step(str(entry), each.build(concurrently=self._concurrently)),
+        ]
+        if present is not None:
+            steps.insert(0, Step(str(entry), SQL["drop_index"].format(index=present.index)))
+        return steps
 
     def _finish_indexes(self, indexes: Sequence[tuple[Entry, Index]]) -> None:
         there = {(each.schema, each.name): each for each in self._survey().indexes}
+        keys: list[_Work] = []
         for entry, each in indexes:
             present = there.get((each.schema, each.name))
             if present is not None and present.kind is Kind.INDEX and each.promote is not None:
-                with self._noting(entry), transaction(self._connection):
-                    self._connection.execute(each.promote)
-        failed = set(self._build_failed)
+                keys.append((entry, [Step(str(entry), each.promote)]))
+        for entry, error in _failing(self._connection, keys):
+            self._note(entry, error)
+        rest: list[_Work] = []
         for entry, each in indexes:
-            if entry.id in failed:
+            if entry.id in self._build_failed:
                 continue
             present = there.get((each.schema, each.name))
             done = present is not None and present.attached
             statements = each.marks if done else finishing(each)
-            with self._noting(entry), transaction(self._connection):
-                for statement in statements:
-                    self._connection.execute(statement)
-                self._strike(entry)
+            rest.append((entry, [*(Step(str(entry), each) for each in statements), ledger.striking(entry)]))
+        failed = dict(_failing(self._connection, rest))
+        for entry, _ in rest:
+            if entry in failed:
+                self._note(entry, failed[entry])
+            else:
+                self._done(entry)
 
     def _add_foreign_keys(self) -> None:
         there = {(each.relation, each.name): each for each in self._survey().foreign_keys}
-        added: list[tuple[Entry, ForeignKey]] = []
-        # One after the other: each takes two tables, and two of them crosswise would lock each other out.
+        missing: list[_Work] = []
         for entry, each in self._foreign_keys:
             present = there.get((each.relation, each.name))
+            if present is None:
+                missing.append((entry, [_adding(entry, each)]))
+            elif not each.same(present):
+                self._note(
+                    entry,
+                    ServerError(f"a constraint of that name is there, but another one ({present.definition})"),
+                )
+        # One after the other: each takes two tables, and two of them crosswise would lock each other out.
+        objects = {entry.id: each for entry, each in self._foreign_keys}
+        for entry, error in _failing(self._connection, missing):
+            each = objects[entry.id]
             with self._noting(entry, self._connection, each):
-                if present is None:
-                    _attempts(self._connection, partial(_add, each), whole=True)
-                elif not each.same(present):
-                    raise ServerError(f"a constraint of that name is there, but another one ({present.definition})")
-                added.append((entry, each))
-        for entry, each in added:
-            self._builders.submit(str(each), self._validating(entry, each))
+                if error.sqlstate not in _IN_THE_WAY:
+                    raise error
+                _attempts(self._connection, partial(_add, entry, each))
+        for entry, each in self._foreign_keys:
+            if entry.id not in self._build_failed:
+                self._builders.submit(str(each), self._validating(entry, each))
         self._builders.wait()
 
     def _validating(self, entry: Entry, each: ForeignKey) -> Callable[[Connection], None]:
         def validate(connection: Connection) -> None:
-            with self._noting(entry, connection, each), transaction(connection):
-                if each.valid and not each.partitioned:
-                    connection.execute(each.validate)
-                for statement in each.marks:
-                    connection.execute(statement)
-                self._strike(entry, connection)
+            statements = [each.validate] if each.valid and not each.partitioned else []
+            with self._noting(entry, connection, each):
+                steps = [Step(str(entry), statement) for statement in (*statements, *each.marks)]
+                whole(connection, [*steps, ledger.striking(entry)])
+                self._done(entry)
 
         return validate
 
-    def _strike(self, entry: Entry, connection: Connection | None = None) -> None:
-        ledger.strike(connection or self._connection, entry)
+    def _done(self, entry: Entry) -> None:
+        self._struck.add(entry.id)
         self.restored.append(entry)
+
+    def _note(self, entry: Entry, error: ServerError) -> None:
+        with self._noting(entry):
+            raise error
 
     @contextmanager
     def _noting(
@@ -245,9 +285,10 @@ class Restoration:
 @contextmanager
 def plain_session(connection: Connection) -> Generator[None]:
     """As `plain_names`, for a connection that may be in no transaction; nothing else of the session is changed."""
-    with refused("reading settings"):
-        path, tablespace = connection.execute(SQL["read_settings"].text).fetchone() or ("", "")
-        connection.execute(SQL["session_settings"].text, {"path": "pg_catalog", "tablespace": ""})
+    doing = "reading settings"
+    plain = Step(doing, SQL["session_settings"].text, {"path": "pg_catalog", "tablespace": ""})
+    before, _ = pipelined(connection, [Step(doing, SQL["read_settings"].text), plain])
+    path, tablespace = before.fetchone() or ("", "")
     try:
         yield
     finally:
@@ -262,24 +303,27 @@ def prepare_session(connection: Connection, jobs: int = 1) -> None:
     They share the memory of one build and the parallel workers that one session may have.
     """
     server.prepare_session(connection)
-    with refused("setting up a session"):
-        connection.execute(SQL["session_settings"].text, {"path": "pg_catalog", "tablespace": ""})
-        connection.execute(SQL["session_build_memory"].text, {"size": BUILD_MEMORY, "jobs": jobs})
+    doing = "setting up a session"
+    pipelined(
+        connection,
+        [
+            Step(doing, SQL["session_settings"].text, {"path": "pg_catalog", "tablespace": ""}),
+            Step(doing, SQL["session_build_memory"].text, {"size": BUILD_MEMORY, "jobs": jobs}),
+        ],
+    )
 
 
 class _Attempt(Protocol):
     def __call__(self, connection: Connection, *, again: bool) -> None: ...
 
 
-def _attempts(connection: Connection, task: _Attempt, *, whole: bool) -> None:
-    """Do it, and again where somebody was in the way; `whole` makes each attempt a transaction, or a savepoint."""
+def _attempts(connection: Connection, task: _Attempt) -> None:
+    """Do it, and again where somebody was in the way."""
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            with transaction(connection) if whole else nullcontext():
-                task(connection, again=attempt > 1)
-        except (psycopg.errors.DeadlockDetected, psycopg.errors.DuplicateTable) as error:
-            # The server goes on with what a dead client began, until it notices: an index may come up meanwhile.
-            if attempt == _ATTEMPTS:
+            task(connection, again=attempt > 1)
+        except (psycopg.Error, ServerError) as error:
+            if error.sqlstate not in _IN_THE_WAY or attempt == _ATTEMPTS:
                 raise
             logger.warning("%s; trying again (attempt %d of %d)", one_line(str(error)), attempt, _ATTEMPTS)
         else:
@@ -292,8 +336,24 @@ def _found(connection: Connection, each: Index) -> Index | None:
     return next((found for found in indexes if (found.schema, found.name) == (each.schema, each.name)), None)
 
 
-def _add(each: ForeignKey, connection: Connection, *, again: bool) -> None:  # noqa: ARG001 - the form of an attempt
-    connection.execute(each.add(unchecked=True))
+def _failing(connection: Connection, works: Sequence[_Work]) -> list[tuple[Entry, ServerError]]:
+    """Do each in a transaction of its own, all in as few round trips as there are failures; those that failed."""
+    failed: list[tuple[Entry, ServerError]] = []
+    left = list(works)
+    while left:
+        done, error = in_turn(connection, [steps for _, steps in left])
+        if error is not None:
+            failed.append((left[done][0], error))
+        left = left[done + 1 :]
+    return failed
+
+
+def _adding(entry: Entry, each: ForeignKey) -> Step:
+    return Step(str(entry), each.add(unchecked=True))
+
+
+def _add(entry: Entry, each: ForeignKey, connection: Connection, *, again: bool) -> None:  # noqa: ARG001 - the form of an attempt
+    whole(connection, [_adding(entry, each)])
 
 
 def _culprits(connection: Connection, each: Index | ForeignKey, sqlstate: str) -> str:

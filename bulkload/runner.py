@@ -176,7 +176,9 @@ def _mapper(
         yield Blaming(load, columns, rejects, report)
         return
     with writers(load, jobs, async_commit=levers.async_commit) if writing else nullcontext() as several:
-        yield Leader(load, columns, rejects, report, shared, executor, jobs, several)
+        leader = Leader(load, columns, rejects, report, shared, executor, jobs, several)
+        yield leader
+        leader.finish()
 
 
 def _processes(connection: Connection, mode: Mode, jobs: int) -> int:

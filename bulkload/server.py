@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from itertools import accumulate
+from typing import LiteralString
 
+import attrs
 import psycopg
-from psycopg import IsolationLevel
+from psycopg import IsolationLevel, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 
@@ -17,6 +20,7 @@ from bulkload.errors import ConnectError, ServerError, one_line
 _SQL = statements.load("session")
 
 Connection = psycopg.Connection[tuple[object, ...]]
+Cursor = psycopg.Cursor[tuple[object, ...]]
 
 
 @contextmanager
@@ -111,3 +115,108 @@ def transaction(connection: Connection) -> Generator[None]:
     finally:
         if idle and not connection.closed and connection.info.transaction_status == TransactionStatus.IDLE:
             connection.isolation_level = before
+
+
+@attrs.frozen
+class Step:
+    """A statement among others that are sent together."""
+
+    doing: str
+    """What it is for, as in `refused`."""
+    statement: sql.SQL | sql.Composed | LiteralString
+    parameters: Mapping[str, object] | None = None
+
+
+def pipelined(connection: Connection, steps: Iterable[Step]) -> list[Cursor]:
+    """Run statements one after the other, in one round trip; the cursor of each, with its result.
+
+    Raises ServerError, which names what the statement that failed was for; those after it are not run. For a connection
+    in a transaction: outside of one they are one themselves.
+    """
+    cursors, error = _sent(connection, list(steps))
+    if error is not None:
+        raise error from error.__cause__
+    return cursors
+
+
+def whole(connection: Connection, steps: Iterable[Step]) -> list[Cursor]:
+    """As `pipelined`, in a transaction of their own; or a savepoint, in one: where one fails, none was run."""
+    cursors, error = _in_turn(connection, [list(steps)])
+    if error is not None:
+        raise error from error.__cause__
+    return cursors[1:-1]
+
+
+def in_turn(connection: Connection, groups: Sequence[Sequence[Step]]) -> tuple[int, ServerError | None]:
+    """Run groups of statements, each as by `whole`, in one round trip: up to the first group that fails.
+
+    Returns how many were done, and why the next one was not.
+    """
+    cursors, error = _in_turn(connection, groups)
+    if error is None:
+        return len(groups), None
+    ends = accumulate(len(group) + 2 for group in groups)
+    return sum(end <= _run(cursors) for end in ends), error
+
+
+def records(cursor: Cursor) -> list[dict[str, object]]:
+    """The rows of a result, each by the names of its columns."""
+    names = [column.name for column in cursor.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def _in_turn(connection: Connection, groups: Sequence[Sequence[Step]]) -> tuple[list[Cursor], ServerError | None]:
+    idle = connection.info.transaction_status == TransactionStatus.IDLE
+    begin, end = (_SQL[name].text for name in (("begin", "commit") if idle else ("savepoint", "release")))
+    steps: list[Step] = []
+    for first, *others in groups:
+        # They are named after what they are for.
+        last = others[-1] if others else first
+        steps += [attrs.evolve(first, statement=begin, parameters=None), first, *others]
+        steps.append(attrs.evolve(last, statement=end, parameters=None))
+    done = False
+    try:
+        cursors, error = _sent(connection, steps)
+        done = error is None
+    finally:
+        if not done and not connection.closed:
+            # What went wrong is what is told, as by the driver's own transactions.
+            with suppress(psycopg.Error, ServerError):
+                if idle:
+                    connection.rollback()
+                elif connection.info.transaction_status == TransactionStatus.INERROR:
+                    doing = "going back to a savepoint"
+                    pipelined(connection, [Step(doing, _SQL[name].text) for name in ("undo", "release")])
+    return cursors, error
+
+
+def _sent(connection: Connection, steps: Sequence[Step]) -> tuple[list[Cursor], ServerError | None]:
+    cursors: list[Cursor] = []
+    first: psycopg.Error | None = None
+    try:
+        with connection.pipeline():
+            try:
+                for step in steps:
+                    cursors.append(connection.cursor())
+                    # The driver takes a statement for prepared also where that was passed over after a failure.
+                    cursors[-1].execute(step.statement, step.parameters, prepare=False)
+            except psycopg.Error as error:
+                # The end of the pipeline has an error, too: that the rest was not run.
+                first = error
+    except psycopg.Error as error:
+        if error.__context__ is not None and not isinstance(error.__context__, Exception):
+            # An interrupt before the results were fetched; the driver tells that it cannot go on without them.
+            raise error.__context__ from None
+        first = first or error
+    while isinstance(first, psycopg.errors.PipelineAborted) and isinstance(first.__context__, psycopg.Error):
+        first = first.__context__
+    if first is None:
+        return cursors, None
+    refusal = ServerError.of(first, steps[min(_run(cursors), len(steps) - 1)].doing)
+    refusal.__cause__ = first
+    return cursors, refusal
+
+
+def _run(cursors: Iterable[Cursor]) -> int:
+    """How many statements of a pipeline were run: those that have their results."""
+    return sum(cursor.pgresult is not None for cursor in cursors)

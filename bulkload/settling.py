@@ -69,17 +69,7 @@ class Settler:
 
     def forget(self, chunks: Iterable[Pending]) -> None:
         """Nothing of these chunks is in; or nothing but what others may refer to."""
-        for pending in chunks:
-            for entity, keys in pending.own:
-                if entity in self._new:
-                    self._new[entity].remove(keys)
-                else:
-                    self._forget(entity, keys)
-            if not pending.shared_in:
-                for entity, keys in pending.shared:
-                    self._forget(entity, keys)
-                # Processes take these keys for known.
-                self._dictionaries.clear()
+        forget(self._load, self._new, self._dictionaries, chunks)
 
     def take_new(self) -> None:
         """Rows were written by the load itself: have the keys among theirs that were all new so far."""
@@ -114,10 +104,6 @@ class Settler:
         else:
             self._load.write_keyed(relation, self._values(rows, settlement))
 
-    def _forget(self, entity: AnyEntity, keys: Iterable[Key]) -> None:
-        for key in keys:
-            del self._load.known[entity][key]
-
     def _came_before(self, entity: AnyEntity, rows: Rows) -> bool:
         new = self._new.get(entity)
         return new is None or new.has_any(_keys(rows.keys[1:]))
@@ -136,7 +122,7 @@ class Settler:
         found = list(map(known.get, keys))
         owned = [place for place, identifier in enumerate(found) if identifier is None]
         if owned:
-            for place, identifier in zip(owned, self._load.take_ids(entity, len(owned)), strict=True):
+            for place, identifier in zip(owned, self._load.some_ids(entity, len(owned)), strict=True):
                 found[place] = known[keys[place]] = identifier
             pending.shared.append((entity, [keys[place] for place in owned]))
         return Settled(cast("list[int]", found), owned)
@@ -164,6 +150,20 @@ class Settler:
                 place = relation.written.index(reference.column)
                 values[place] = resolved(values[place], settlement.ids[reference.entity.name])
         return values
+
+
+def forget(load: Load, new: Mapping[AnyEntity, NewKeys], dictionaries: Dictionaries, chunks: Iterable[Pending]) -> None:
+    """As `Settler.forget`, for chunks of any plan."""
+    for pending in chunks:
+        for entity, keys in [*pending.own, *(() if pending.shared_in else pending.shared)]:
+            if entity in new:
+                new[entity].remove(keys)
+            else:
+                for key in keys:
+                    del load.known[entity][key]
+        if not pending.shared_in:
+            # Processes take these keys for known.
+            dictionaries.clear()
 
 
 def know(load: Load, new: dict[AnyEntity, NewKeys], relations: Iterable[AnyRelation]) -> None:

@@ -17,6 +17,26 @@ RESET synchronous_commit
 -- Whether a session is still there.
 SELECT 1 FROM pg_stat_activity WHERE pid = %(pid)s
 
+-- begin --
+-- As bulkload.server.transaction: it sees what others commit while it runs, whatever the session's default.
+BEGIN ISOLATION LEVEL READ COMMITTED
+
+-- commit --
+-- The end of it.
+COMMIT
+
+-- savepoint --
+-- The same inside a transaction.
+SAVEPOINT bulkload
+
+-- release --
+-- What was done since the savepoint is done.
+RELEASE bulkload
+
+-- undo --
+-- What was done since the savepoint is undone.
+ROLLBACK TO bulkload
+
 -- stakes --
 -- What a load that is not atomic would risk on this server. Standbys are counted as far as this role may see them.
 SELECT current_setting('synchronous_commit') AS synchronous_commit,

@@ -6,8 +6,10 @@ from typing import cast
 
 import psycopg
 import pytest
+from psycopg import sql
 
-from bulkload import Entity, Id, Keep, Mode, Plan, ServerError, Table, record, start
+from bench.line import Line
+from bulkload import Drop, Drops, Entity, Id, Keep, Mode, Plan, ServerError, Table, record, start
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -193,3 +195,21 @@ def test_a_role_that_does_not_own_the_tables_keeps_their_indexes(things: Connect
         assert things.execute("SELECT count(*) FROM parts").fetchone() == (10,)
     finally:
         things.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())
+
+
+def test_an_object_more_is_no_round_trip_more(things: Connection, server: str) -> None:
+    """However many indexes, keys and foreign keys there are: they go and come back in the same number of turns."""
+
+    def turns() -> int:
+        with Line(server) as line, psycopg.connect(line.conninfo(things.info.dbname), autocommit=True) as far:
+            with start(far, PLAN, clear=True, drops=Drops(Drop.ALWAYS, Drop.ALWAYS, Drop.ALWAYS)) as load:
+                kind = load.add(KINDS, Kind("one"))
+                thing = load.add(THINGS, Thing(kind, "a thing", 1))
+                load.add(PARTS, Part(thing, 1))
+            return line.round_trips
+
+    before = turns()
+    for number in range(20):
+        things.execute(sql.SQL("CREATE INDEX {} ON parts (number)").format(sql.Identifier(f"parts_{number}")))
+        things.execute("ALTER TABLE parts ADD FOREIGN KEY (thing_id) REFERENCES things")
+    assert turns() == before

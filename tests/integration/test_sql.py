@@ -46,7 +46,8 @@ NOT_PREPARED = {
     "copy", "drop_constraint", "drop_index", "add_constraint", "check_deferred", "lock_exclusive", "create_ledger",
     "add_constraint_only", "add_foreign_key_unchecked", "validate_foreign_key", "promote_key", "attach_index",
     "comment_index", "comment_constraint", "cluster_on", "replica_identity", "set_statistics", "set_unlogged",
-    "set_logged", "async_commit", "sync_commit", "savepoint", "next_savepoint", "back_to_savepoint",
+    "set_logged", "async_commit", "sync_commit", "begin", "commit", "savepoint", "release", "undo", "next_savepoint",
+    "back_to_savepoint",
 }  # fmt: skip
 
 BLOCKS = [
