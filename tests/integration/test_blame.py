@@ -33,6 +33,7 @@ from tests import orders
 ServerConnection = psycopg.Connection[tuple[object, ...]]
 
 NEVER = Drops(Drop.NEVER, Drop.NEVER, Drop.NEVER)
+ALWAYS = Drops(Drop.ALWAYS, Drop.ALWAYS, Drop.ALWAYS)
 ALL = 1_000_000
 WAYS = [(Mode.STANDARD, 1), (Mode.OPTIMIZED, 1), (Mode.OPTIMIZED, 2), (Mode.ULTRA, 1), (Mode.ULTRA, 2)]
 EVERY_WAY = pytest.mark.parametrize(("mode", "jobs"), WAYS, ids=lambda way: getattr(way, "value", way))
@@ -63,14 +64,14 @@ class Shop:
 
     def load(
         self, documents: Sequence[dict[str, Any]], mode: Mode, jobs: int, *, most: int = ALL, chunk: int = 20,
-        job: Job[Any] = orders.JOB, clear: bool = True,
+        job: Job[Any] = orders.JOB, clear: bool = True, drops: Drops = NEVER,
     ) -> Report:  # fmt: skip
         self._source.write_text(json.dumps(documents), encoding="utf-8")
         inputs = [Input(job, Source(str(self._source)))]
         with Rejects(self.file, most=most) as rejects:
             return run(
                 self.connection, inputs, mode=mode, jobs=jobs, clear=clear or mode is Mode.ULTRA, chunk=chunk,
-                rejects=rejects, drops=NEVER,
+                rejects=rejects, drops=drops,
             )  # fmt: skip
 
     @property
@@ -230,6 +231,27 @@ def test_a_refused_record_leaves_what_is_there(site: Shop, mode: Mode) -> None:
         found = site.content
         site.load(good, Mode.OPTIMIZED, 1)
         assert found == site.content
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("kind", orders.COLLIDING)
+def test_what_was_dropped_and_cannot_be_made_again_leads_to_the_records(
+    site: Shop, kind: str, jobs: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All of it is undone and loaded once more, with nothing dropped; with none let through, that is the end."""
+    state, constraint, bad = orders.BAD[kind]
+    documents = [orders.order(number) for number in range(60)]
+    documents[7] = orders.BAD["check"][2](7)
+    for place in (19, 33):
+        documents[place] = bad(place)
+    report = site.load(documents, Mode.OPTIMIZED, jobs, drops=ALWAYS)
+    assert "loading once more, with nothing dropped" in caplog.text
+    assert [line["constraint"] for line in site.rejected] == ["lines_amount_check", constraint, constraint]
+    assert (report.sources[0].read, report.sources[0].loaded) == (60, 57)
+    site.check_as_without(documents, [7, 19, 33])
+    with pytest.raises(ServerError, match=rf"{constraint}.*SQLSTATE {state}"):
+        site.load(documents[10:], Mode.OPTIMIZED, jobs, most=0, drops=ALWAYS)
+    assert len(site.content) == 57
 
 
 def test_what_is_wrong_with_the_database_is_no_record_s_fault(site: Shop) -> None:
