@@ -28,7 +28,7 @@ from bulkload.errors import (
     UsageError,
     shown,
 )
-from bulkload.formats import Format, Slice
+from bulkload.formats import Format, Slice, WithRejects
 from bulkload.job import Input, Job, Skip
 from bulkload.json_records import JsonRecords
 from bulkload.load import Load
@@ -95,6 +95,7 @@ __all__ = [
     "TableReport",
     "Update",
     "UsageError",
+    "WithRejects",
     "check",
     "connect",
     "copy_rows",

@@ -5,18 +5,28 @@ The two are apart so that a source can be cut in one process and its records dec
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Iterator
-from typing import Protocol, TypeAlias, TypeVar
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
+import attrs
+import msgspec
+
+from bulkload import json_split
 from bulkload.csv_records import CsvRecords
 from bulkload.json_records import JsonRecords
 from bulkload.path import path_of
 from bulkload.slices import Slice
 from bulkload.source import Reader
 
-__all__ = ["AnyFormat", "CsvRecords", "Format", "JsonRecords", "Slice", "path_of"]
+__all__ = ["AnyFormat", "CsvRecords", "Format", "JsonRecords", "Reject", "Slice", "WithRejects", "path_of"]
 
 D_co = TypeVar("D_co", covariant=True)
+D = TypeVar("D")
+
+# How a line of a file of rejects begins, and how far a first line is looked for that may be one.
+_REJECT = re.compile(rb'[ \t]*\{[ \t]*"record"[ \t]*:')
+_LOOK_AHEAD = 1 << 20
 
 
 class Format(Protocol[D_co]):
@@ -48,3 +58,79 @@ class Format(Protocol[D_co]):
 
 AnyFormat: TypeAlias = Format[object]
 """A format, whatever its records decode to."""
+
+
+class Reject(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A line of a file of rejects. A JSON object is one where it has all of these fields and no other."""
+
+    record: msgspec.Raw
+    """As it was in the source; text where that is not JSON."""
+    file: str
+    """The name of the source."""
+    position: int
+    """As `Slice.position`."""
+    path: str
+    table: str
+    column: str
+    sqlstate: str
+    constraint: str
+    reason: str
+
+
+_DECODER = msgspec.json.Decoder(Reject)
+
+
+@attrs.frozen
+class WithRejects(Generic[D]):
+    """A format whose sources may be files of rejects instead: what was mended in one is loaded from there.
+
+    A line of such a file stands for the record in it, and is named by its own place and by that of the record.
+    """
+
+    read: Format[D]
+    """The format of the records."""
+
+    def split(self, reader: Reader, name: str) -> Iterator[list[Slice]]:
+        """As of the format; or the lines of a file of rejects, which is told by its first line."""
+        if _REJECT.match(reader.peek(64)) and _reject(reader.peek(_LOOK_AHEAD).split(b"\n", 1)[0]) is not None:
+            return json_split.split(reader, name)
+        return self.read.split(reader, name)
+
+    def decode(self, piece: Slice) -> D:
+        """As of the format."""
+        return self.read.decode(_inside(piece))
+
+    def identify(self, piece: Slice) -> Hashable | None:
+        """As of the format."""
+        return self.read.identify(_inside(piece))
+
+    def label(self, piece: Slice) -> str:
+        """As of the format; or as in `record 2, once record 153 (AOID 21805) of items.json`."""
+        reject = _reject(piece.data)
+        if reject is None:
+            return self.read.label(piece)
+        return f"record {piece.position}, once {self.read.label(_inside(piece))} of {reject.file}"
+
+    def as_json(self, piece: Slice) -> bytes:
+        """As of the format."""
+        return self.read.as_json(_inside(piece))
+
+
+def _reject(data: bytes) -> Reject | None:
+    """The line, where it is one of a file of rejects."""
+    if not _REJECT.match(data):
+        return None
+    try:
+        return _DECODER.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _inside(piece: Slice) -> Slice:
+    """The record that a piece stands for."""
+    reject = _reject(piece.data)
+    if reject is None:
+        return piece
+    record = bytes(reject.record)
+    text = msgspec.json.decode(record, type=str).encode() if record.startswith(b'"') else record
+    return Slice(reject.position, text)

@@ -10,7 +10,7 @@ from typing import IO, Self
 import msgspec
 
 from bulkload.errors import RecordError, RejectsError, SourceError, one_line
-from bulkload.formats import Format, Slice
+from bulkload.formats import Format, Reject, Slice
 
 # Reasons that the message of a failed load shows.
 _SHOWN = 10
@@ -21,7 +21,7 @@ class Rejects:
 
     The file is JSON Lines, an object a record: `record` (as it was in the source), `file`, `position`, `path`,
     `table`, `column`, `sqlstate`, `constraint` and `reason`; strings that are not known are empty. It is written as
-    the load goes, and kept when the load fails.
+    the load goes, and kept when the load fails. Where `WithRejects` reads, the file itself is a source.
     """
 
     def __init__(self, path: Path | None = None, most: int = 0) -> None:
@@ -73,17 +73,11 @@ class Rejects:
             self._file.truncate()
 
     def _write(self, file: IO[bytes], form: Format[object], piece: Slice, error: RecordError) -> None:
-        line = {
-            "record": msgspec.Raw(form.as_json(piece)),
-            "file": error.source,
-            "position": piece.position,
-            "path": error.path,
-            "table": error.table,
-            "column": error.column,
-            "sqlstate": error.sqlstate,
-            "constraint": error.constraint,
-            "reason": error.reason,
-        }
+        line = Reject(
+            record=msgspec.Raw(form.as_json(piece)), file=error.source, position=piece.position, path=error.path,
+            table=error.table, column=error.column, sqlstate=error.sqlstate, constraint=error.constraint,
+            reason=error.reason,
+        )  # fmt: skip
         try:
             file.write(msgspec.json.encode(line) + b"\n")
             file.flush()

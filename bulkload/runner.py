@@ -13,8 +13,9 @@ from bulkload import catalog, ledger, ultra
 from bulkload.atomic import start
 from bulkload.blame import Blaming
 from bulkload.census import check
-from bulkload.choice import Drops
+from bulkload.choice import Drop, Drops
 from bulkload.chunks import DEFAULT_CHUNK, Mapper, Watch, unwatched
+from bulkload.errors import ServerError
 from bulkload.estimate import expected_rows
 from bulkload.job import Input
 from bulkload.leader import Leader
@@ -68,7 +69,9 @@ def run(
 
     In `Mode.ULTRA`, which needs `clear` and a connection in autocommit mode, rows are written on `jobs` connections,
     and indexes are built side by side; `levers` are what else it may do. It is not atomic: see `bulkload.ultra`.
-    `drops` says what is taken away while rows come in, if the mode is not `Mode.STANDARD`.
+    `drops` says what is taken away while rows come in, if the mode is not `Mode.STANDARD`. Where rows are in the way of
+    what was dropped, a duplicate key say, `Mode.OPTIMIZED` undoes all and loads once more with nothing dropped, so that
+    the records are found, if `rejects` lets any through.
 
     In `Mode.STANDARD`, where a failure cannot undo what earlier chunks wrote, all sources are checked first, so that a
     reject too many or a file that is cut short is found before anything is written. Standard input is kept in a
@@ -94,21 +97,45 @@ def run(
                     prepare(connection)
                     prepare = None
                 _check_first(connection, sources, plan, schema, rejects, clear=clear, chunk=chunk)
-        with _started(
-            connection, sources, plan, schema=schema, mode=mode, clear=clear, drops=drops or Drops(),
-            levers=levers or Levers(), prepare=prepare, report=report, processes=processes,
-        ) as (load, line):  # fmt: skip
-            with _told_what_is_in(load, report):
-                # Whatever comes next is for a load in which nobody else writes any more.
-                with _mapper(load, rejects, report, sources, workers, processes, levers or Levers()) as mapper:
-                    Passes(sources, mapper, report, chunk=chunk, watch=watch).run(load.flush, load.filled)
-                load.complete()
-            if finish is not None:
-                with report.phase("finish"), transaction(connection), refused("the statements that end the load"):
-                    finish(connection)
-            if line is not None:
-                line.done({"rows": report.rows, "rejected": report.rejected})
-    return report
+
+        def load_all(drops: Drops, report: Report) -> Report:
+            with _started(
+                connection, sources, plan, schema=schema, mode=mode, clear=clear, drops=drops,
+                levers=levers or Levers(), prepare=prepare, report=report, processes=processes,
+            ) as (load, line):  # fmt: skip
+                with _told_what_is_in(load, report):
+                    # Whatever comes next is for a load in which nobody else writes any more.
+                    with _mapper(load, rejects, report, sources, workers, processes, levers or Levers()) as mapper:
+                        Passes(sources, mapper, report, chunk=chunk, watch=watch).run(load.flush, load.filled)
+                    with _rows_in_the_way(mode, rejects):
+                        load.complete()
+                if finish is not None:
+                    with report.phase("finish"), transaction(connection), refused("the statements that end the load"):
+                        finish(connection)
+                if line is not None:
+                    line.done({"rows": report.rows, "rejected": report.rejected})
+            return report
+
+        try:
+            return load_all(drops or Drops(), report)
+        except _RowsInTheWayError as error:
+            logger.warning("%s: loading once more, with nothing dropped, so that the records to blame are found", error)
+            rejects.restart()
+            return load_all(Drops(Drop.NEVER, Drop.NEVER, Drop.NEVER), Report())
+
+
+class _RowsInTheWayError(Exception):
+    """What was dropped cannot be made again, for the rows that are in; all of it was rolled back."""
+
+
+@contextmanager
+def _rows_in_the_way(mode: Mode, rejects: Rejects) -> Generator[None]:
+    try:
+        yield
+    except ServerError as error:
+        if mode is Mode.OPTIMIZED and rejects.most > 0 and error.of_rows:
+            raise _RowsInTheWayError(str(error)) from error
+        raise
 
 
 @contextmanager

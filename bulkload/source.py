@@ -224,6 +224,13 @@ class Reader:
         self._offset += min(n, len(content))
         return content[:n]
 
+    def peek(self, n: int) -> bytes:
+        """The same bytes, which are still the next ones. Raises SourceError."""
+        content = self.read(n)
+        self._ahead = content + self._ahead
+        self._offset -= len(content)
+        return content
+
     def _from_file(self, n: int) -> bytes:
         try:
             data = self._file.read(n)

@@ -198,7 +198,9 @@ def _add_schema(parser: argparse.ArgumentParser) -> None:
 
 def _add_files(parser: argparse.ArgumentParser, *names: str) -> None:
     group = parser.add_argument_group(
-        "files", "~ and $VARS are expanded, gzip and zstd are read as they are, - is standard input"
+        "files",
+        "~ and $VARS are expanded, gzip and zstd are read as they are, - is standard input; a file that --rejects "
+        "wrote is read like the file that its records are from",
     )
     required = len(names) == 1 or (names[0] == "items" and "nanos" not in names)
     for name in names:
@@ -285,7 +287,11 @@ def _add_batch_size(parser: argparse.ArgumentParser) -> None:
 
 def _add_rejects(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--rejects", type=Path, metavar="FILE", help="where rejected records go, as JSON Lines with their reasons"
+        "--rejects",
+        type=Path,
+        metavar="FILE",
+        help="where rejected records go, as JSON Lines with their reasons: records that cannot be read, do not fit "
+        "their columns, or break a constraint or a trigger's rule. Mend them there, and import that file",
     )
 
 

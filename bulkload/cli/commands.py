@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import attrs
 
 from bulkload import gamedb
 from bulkload.catalog import Stakes, stakes
@@ -18,6 +20,7 @@ from bulkload.cli import output
 from bulkload.cli.executors import DASK, executor
 from bulkload.cli.servers import connection
 from bulkload.errors import BulkloadError, UsageError
+from bulkload.formats import WithRejects
 from bulkload.job import Input, Job
 from bulkload.mode import Mode
 from bulkload.plan import AnyLookup
@@ -54,6 +57,7 @@ def refuse_contradictions(options: Options) -> None:
         raise UsageError("no file is named; there are " + ", ".join(f"--{n.replace('_', '-')}" for n in _JOBS))
     if paths.count(STANDARD_INPUT) > 1:
         raise UsageError("standard input can be one of the files only")
+    _refuse_reading_rejects(paths, getattr(options, "rejects", None))
     if getattr(options, "ultra", False) and not (options.optimized and options.clear):
         raise UsageError("--ultra needs --optimized and --clear")
     if getattr(options, "ultra", None) is False and (options.unlogged or options.no_async_commit):
@@ -65,6 +69,14 @@ def refuse_contradictions(options: Options) -> None:
     dropping = [getattr(options, f"drop_{name}", None) for name in ("indexes", "foreign_keys", "keys")]
     if getattr(options, "optimized", None) is False and Drop.ALWAYS.value in dropping:
         raise UsageError("without --optimized nothing is dropped")
+
+
+def _refuse_reading_rejects(paths: Sequence[str], rejects: Path | None) -> None:
+    """Raises UsageError where what is read would be written over."""
+    if rejects is not None and rejects.exists():
+        for source in map(Source.of, paths):
+            if Path(source.path).exists() and rejects.samefile(source.path):
+                raise UsageError(f"--rejects would write over {rejects}, which is read; name another file")
 
 
 def demo(options: Options) -> int:
@@ -223,7 +235,9 @@ def _levers(options: Options) -> Levers:
 
 def _inputs(options: Options) -> list[Input]:
     paths = {name: getattr(options, name, None) for name in _JOBS}
-    return [Input(_JOBS[name], Source.of(path)) for name, path in paths.items() if path is not None]
+    # What was set aside by an earlier import, and mended, is read as well.
+    jobs = {name: attrs.evolve(job, read=WithRejects(job.read)) for name, job in _JOBS.items()}
+    return [Input(jobs[name], Source.of(path)) for name, path in paths.items() if path is not None]
 
 
 def _confirm(options: Options, found: Stakes) -> None:

@@ -664,6 +664,70 @@ def test_the_rejects_of_a_failed_run_are_kept(site: Site, empty: str, mode: Sequ
     assert [json.loads(line)["position"] for line in lines] == [2, 4]
 
 
+@MODES
+def test_what_was_mended_is_imported_from_the_file_of_rejects(site: Site, empty: str, mode: Sequence[str]) -> None:
+    """For each kind of file; what only the server refuses is in it, too, and what is still wrong is named twice."""
+    assert site.run("create-schema", "-q", "--dsn", empty).code == 0
+    with psycopg.connect(empty, autocommit=True) as connection:
+        connection.execute("ALTER TABLE items ADD CHECK (name <> 'no such')")
+        connection.execute("ALTER TABLE mobs ADD CHECK (name <> 'no such')")
+    perk: dict[str, object] = {
+        "aoid": 1, "name": "Kick", "counter": 1, "type": "SL", "professions": [], "breeds": [], "level": 1,
+        "aiTitle": 0,
+    }  # fmt: skip
+    perks = {"columns": list(perk), "values": [list({**perk, "counter": 11}.values())]}
+    line = '100,Eye,Artillery,no such,Ödmark,"By the mill","Hounds, Whelps",60,,,<a href=x?AOID=3>x</a>\n'
+    files = (
+        *("--items-file", site.write("odd.json", [item(1), item(2, Name="no such"), item(3), MISFITS[1]])),
+        *("--nanos-file", site.write("odd_nanos.json", [item(5, Name="no such")])),
+        *("--perks-file", site.write("odd_perks.json", perks), "--symbiants-file", site.write("odd.csv", line)),
+    )
+    options = ("-q", "--dsn", empty, *mode, "--max-rejects", "9", "--rejects")
+    assert site.run("import-all", *options, "rejects.jsonl", *files).code == 3
+    lines = (site.directory / "rejects.jsonl").read_text(encoding="utf-8").splitlines()
+    found = {(str(each["file"]), int(each["position"])): each for each in map(json.loads, lines)}
+    assert {place: each["sqlstate"] for place, each in found.items()} == {
+        ("odd.json", 2): "23514", ("odd.json", 4): "", ("odd_nanos.json", 1): "23514", ("odd_perks.json", 1): "",
+        ("odd.csv", 1): "23514",
+    }  # fmt: skip
+    assert found["odd.json", 2]["constraint"] == "items_name_check"
+    found["odd.json", 2]["record"]["Name"] = "there is"
+    found["odd_nanos.json", 1]["record"]["Name"] = "there is, too"
+    found["odd_perks.json", 1]["record"]["counter"] = 10
+    found["odd.csv", 1]["record"] = line.replace("no such", "Hooded Abbot")
+    mended: list[str] = []
+    for name, flag in (
+        ("odd.json", "items"),
+        ("odd_nanos.json", "nanos"),
+        ("odd_perks.json", "perks"),
+        ("odd.csv", "symbiants"),
+    ):
+        texts = [json.dumps(found[place]) + "\n" for place in sorted(found) if place[0] == name]
+        (site.directory / f"{flag}.jsonl").write_text("".join(texts), encoding="utf-8")
+        mended += [f"--{flag}-file", f"{flag}.jsonl"]
+    done = site.run("import-all", *options, "again.jsonl", *mended)
+    assert done.code == 3
+    assert "rejected: items.jsonl: record 2, once record 4 (AOID 4) of odd.json: Name: " in done.out
+    (still,) = (site.directory / "again.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(still)["record"] == MISFITS[1]
+    assert sorted(rows(empty, "SELECT aoid, name FROM items WHERE name LIKE 'there%'")) == [
+        (2, "there is"), (5, "there is, too"),
+    ]  # fmt: skip
+    assert rows(empty, "SELECT name, counter FROM perks") == [("Kick", 10)]
+    assert rows(empty, "SELECT m.name, i.aoid FROM mobs m, items i JOIN item_sources s ON s.item_id = i.id") == [
+        ("Hooded Abbot", 3)
+    ]
+
+
+def test_a_file_of_rejects_that_is_read_is_not_written_over(site: Site) -> None:
+    """The command line is refused before anything is opened."""
+    path = site.write("rejects.jsonl", [item(1)])
+    done = site.run("validate", "--items-file", path, "--rejects", path)
+    assert done.code == 2
+    assert re.search(r"--rejects would write over .*rejects\.jsonl, which is read", done.err)
+    assert json.loads((site.directory / path).read_text(encoding="utf-8")) == [item(1)]
+
+
 def test_an_unknown_symbiant_is_a_reject(site: Site, filled: str) -> None:
     """A line of symbiants.csv whose AOID is unknown is told with its number; --max-rejects lets it through."""
     line = '100,Eye,Artillery,Hooded Abbot,Ödmark,"By the mill","Hounds, Whelps",60,,,<a href=x?AOID=99999999>x</a>\n'

@@ -33,9 +33,8 @@ from tests import orders
 ServerConnection = psycopg.Connection[tuple[object, ...]]
 
 NEVER = Drops(Drop.NEVER, Drop.NEVER, Drop.NEVER)
+ALWAYS = Drops(Drop.ALWAYS, Drop.ALWAYS, Drop.ALWAYS)
 ALL = 1_000_000
-WITHOUT_A_LINE = ("foreign key", "row trigger", "row trigger with a state of its own", "statement trigger")
-"""What is refused when all rows of a statement are in, so that the server names no row."""
 WAYS = [(Mode.STANDARD, 1), (Mode.OPTIMIZED, 1), (Mode.OPTIMIZED, 2), (Mode.ULTRA, 1), (Mode.ULTRA, 2)]
 EVERY_WAY = pytest.mark.parametrize(("mode", "jobs"), WAYS, ids=lambda way: getattr(way, "value", way))
 
@@ -65,14 +64,14 @@ class Shop:
 
     def load(
         self, documents: Sequence[dict[str, Any]], mode: Mode, jobs: int, *, most: int = ALL, chunk: int = 20,
-        job: Job[Any] = orders.JOB, clear: bool = True,
+        job: Job[Any] = orders.JOB, clear: bool = True, drops: Drops = NEVER,
     ) -> Report:  # fmt: skip
         self._source.write_text(json.dumps(documents), encoding="utf-8")
         inputs = [Input(job, Source(str(self._source)))]
         with Rejects(self.file, most=most) as rejects:
             return run(
                 self.connection, inputs, mode=mode, jobs=jobs, clear=clear or mode is Mode.ULTRA, chunk=chunk,
-                rejects=rejects, drops=NEVER,
+                rejects=rejects, drops=drops,
             )  # fmt: skip
 
     @property
@@ -150,7 +149,7 @@ def test_one_more_than_is_let_through_ends_the_load(site: Shop, mode: Mode, jobs
 
 
 @EVERY_WAY
-@pytest.mark.parametrize("kind", sorted(set(orders.BAD) - set(WITHOUT_A_LINE)))
+@pytest.mark.parametrize("kind", ["unique constraint", "check", "check of a shared row", "not null"])
 def test_with_none_let_through_the_record_is_named(site: Shop, mode: Mode, jobs: int, kind: str) -> None:
     """With its table, the constraint, the state, and what the server says; none of it is in."""
     state, constraint, bad = orders.BAD[kind]
@@ -167,7 +166,7 @@ def test_with_none_let_through_the_record_is_named(site: Shop, mode: Mode, jobs:
 
 
 @EVERY_WAY
-@pytest.mark.parametrize("kind", WITHOUT_A_LINE)
+@pytest.mark.parametrize("kind", ["foreign key", "row trigger", "statement trigger"])
 def test_with_none_let_through_the_record_is_named_as_far_as_it_can_be(
     site: Shop, mode: Mode, jobs: int, kind: str
 ) -> None:
@@ -199,6 +198,60 @@ def test_a_deferred_constraint_is_checked_with_its_chunk(site: Shop, mode: Mode)
     site.load(documents, mode, 1)
     assert {(line["sqlstate"], line["constraint"]) for line in site.rejected} == {("23503", "lines_sku_fkey")}
     site.check_as_without(documents, [7, 30, 31])
+
+
+@EVERY_WAY
+def test_a_refused_last_version_lets_the_earlier_one_count(site: Shop, mode: Mode, jobs: int) -> None:
+    """Unless that is refused as well; each record is counted once."""
+    documents = [orders.order(number) for number in range(60)]
+    documents[45] = orders.order(5, lines=[["p1", 13]])
+    documents[47] = orders.order(7, weight=1)
+    documents[50] = orders.order(7, lines=[["p99", 1]])
+    documents[52] = orders.order(9, lines=[["p1", 4]])
+    report = site.load(documents, mode, jobs, job=orders.REPLACING_JOB)
+    (counts,) = report.sources
+    assert (counts.read, counts.loaded, counts.superseded, counts.rejected) == (60, 56, 1, 3)
+    assert [line["position"] for line in site.rejected] == [46, 48, 51]
+    found = site.content
+    site.load([each for place, each in enumerate(documents) if place not in (9, 45, 47, 50)], Mode.OPTIMIZED, 1)
+    assert found == site.content
+
+
+@pytest.mark.parametrize("mode", [Mode.OPTIMIZED, Mode.STANDARD])
+def test_a_refused_record_leaves_what_is_there(site: Shop, mode: Mode) -> None:
+    """An order that is to be replaced by it stays, with its lines; others are replaced."""
+    for jobs in (1, 2):
+        before = [orders.order(number) for number in range(60)]
+        site.load(before, Mode.OPTIMIZED, 1, job=orders.REPLACING_JOB)
+        after = [orders.order(number, lines=[["p5", 5]]) for number in range(60)]
+        good = [*after[:30], before[30], *after[31:]]
+        after[30] = orders.BAD["foreign key"][2](30)
+        site.load(after, mode, jobs, job=orders.REPLACING_JOB, clear=False)
+        assert [line["position"] for line in site.rejected] == [31]
+        found = site.content
+        site.load(good, Mode.OPTIMIZED, 1)
+        assert found == site.content
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("kind", orders.COLLIDING)
+def test_what_was_dropped_and_cannot_be_made_again_leads_to_the_records(
+    site: Shop, kind: str, jobs: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All of it is undone and loaded once more, with nothing dropped; with none let through, that is the end."""
+    state, constraint, bad = orders.BAD[kind]
+    documents = [orders.order(number) for number in range(60)]
+    documents[7] = orders.BAD["check"][2](7)
+    for place in (19, 33):
+        documents[place] = bad(place)
+    report = site.load(documents, Mode.OPTIMIZED, jobs, drops=ALWAYS)
+    assert "loading once more, with nothing dropped" in caplog.text
+    assert [line["constraint"] for line in site.rejected] == ["lines_amount_check", constraint, constraint]
+    assert (report.sources[0].read, report.sources[0].loaded) == (60, 57)
+    site.check_as_without(documents, [7, 19, 33])
+    with pytest.raises(ServerError, match=rf"{constraint}.*SQLSTATE {state}"):
+        site.load(documents[10:], Mode.OPTIMIZED, jobs, most=0, drops=ALWAYS)
+    assert len(site.content) == 57
 
 
 def test_what_is_wrong_with_the_database_is_no_record_s_fault(site: Shop) -> None:

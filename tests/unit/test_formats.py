@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from bulkload import csv_records, json_split
 from bulkload.errors import RecordError, SourceError
-from bulkload.formats import AnyFormat, CsvRecords, JsonRecords, Slice, path_of
+from bulkload.formats import AnyFormat, CsvRecords, JsonRecords, Slice, WithRejects, path_of
 from bulkload.slices import Extract, Stretch
 from bulkload.source import Reader
 
@@ -648,3 +648,52 @@ class TestPathOf:
         for _ in range(5000):
             document = [document]
         assert path_of(document, value) == "[0]" * 5001
+
+
+# --- Files of rejects ---
+
+
+def reject_line(record: object, **changes: object) -> str:
+    """A line as `Rejects` writes it."""
+    texts = dict.fromkeys(("path", "table", "column", "sqlstate", "constraint", "reason"), "")
+    return json.dumps({"record": record, "file": "items.json", "position": 153, **texts, **changes}) + "\n"
+
+
+def pieces_of(form: AnyFormat, text: str) -> list[Slice]:
+    """All records of a source."""
+    reader = Reader(io.BytesIO(text.encode()), "rejects.jsonl")
+    return [piece for pieces in form.split(reader, "rejects.jsonl") for piece in pieces]
+
+
+def test_a_file_of_rejects_is_read_as_its_records() -> None:
+    """Each is named by its line, and by where it was once; among them may be records as they are."""
+    form = WithRejects(JsonRecords(dict[str, object], key="AOID"))
+    lines = [reject_line({"AOID": 5, "Name": "é"}), '{"AOID": 6}\n', reject_line('{"AOID": 7, "Na')]
+    first, plain, damaged = pieces_of(form, "".join(lines))
+    assert form.decode(first) == {"AOID": 5, "Name": "é"}
+    assert form.identify(first) == 5
+    assert form.label(first) == "record 1, once record 153 (AOID 5) of items.json"
+    assert json.loads(form.as_json(first)) == {"AOID": 5, "Name": "é"}
+    assert (form.decode(plain), form.label(plain)) == ({"AOID": 6}, "record 2 (AOID 6)")
+    with pytest.raises(RecordError, match="not JSON"):
+        form.decode(damaged)
+    assert json.loads(form.as_json(damaged)) == '{"AOID": 7, "Na'
+
+
+def test_a_file_of_rejected_lines_of_csv_is_read() -> None:
+    """What is no such file is CSV as ever, whatever it begins with."""
+    form = WithRejects(CsvRecords(list[str]))
+    (piece,) = pieces_of(form, reject_line('a,"b,\nc"', file="b.csv", position=7))
+    assert form.decode(piece) == ["a", "b,\nc"]
+    assert form.label(piece) == "record 1, once line 7 of b.csv"
+    plain = pieces_of(form, '{"record": 1, b\n2,c\n')
+    assert list(map(form.label, plain)) == ["line 1", "line 2"]
+
+
+@pytest.mark.parametrize("text", [reject_line(1, more=1), json.dumps({"record": {}, "file": "f"})])
+def test_what_looks_like_a_reject_and_is_none_is_a_record(text: str) -> None:
+    """It has to have all fields of one, and no other."""
+    form = WithRejects(JsonRecords(dict[str, object]))
+    piece = Slice(1, text.encode())
+    assert form.label(piece) == "record 1"
+    assert form.decode(piece) == json.loads(text)
