@@ -24,7 +24,6 @@ import attrs
 import msgspec
 import psycopg
 from psycopg.pq import TransactionStatus
-from psycopg.rows import class_row
 from psycopg.types.numeric import Int4
 
 from bulkload import statements
@@ -280,8 +279,9 @@ def loads(connection: Connection, count: int) -> list[LoadLine]:
     """The last loads, the newest first."""
     if not exists(connection):
         return []
-    with refused("reading the ledger"), connection.cursor(row_factory=class_row(LoadLine)) as cursor:
-        return cursor.execute(_SQL["loads"].text, {"class": _CLASS, "count": count}).fetchall()
+    with refused("reading the ledger"):
+        found = connection.execute(_SQL["loads"].text, {"class": _CLASS, "count": count})
+    return [msgspec.convert(row, LoadLine) for row in records(found)]
 
 
 def _client() -> str:

@@ -85,7 +85,7 @@ DELETE FROM bulkload.dropped WHERE id = %(id)s
 -- What is away, in the order in which it was taken away; of some tables where they are given. A table is the one of
 -- that name, since its oid is another one in a database that was dumped and restored; or else the one of that oid, which
 -- was renamed.
-SELECT d.id::bigint AS id, d.load AS load, l.kind AS load_kind, l.client AS client, l.started AS started,
+SELECT d.id::bigint AS id, d.load AS load, l.kind AS load_kind, l.client AS client, to_jsonb(l.started) AS started,
        EXISTS (SELECT FROM pg_locks k
                WHERE k.locktype = 'advisory' AND k.classid = %(class)s::int::oid AND k.objid = d.load::oid
                  AND k.objsubid = 2 AND k.granted
@@ -106,8 +106,8 @@ ORDER BY d.id
 
 -- at_work --
 -- The loads that run on some of these tables and are no transaction, whatever they took away. The locks of the others
--- keep out whom they must; batches of INSERT keep out nobody.
-SELECT l.id AS load, l.client AS client, l.started AS started, n.nspname || '.' || c.relname AS table_name
+-- keep out whom they must; batches of INSERT keep out nobody. As JSON, times do not depend on the session's DateStyle.
+SELECT l.id AS load, l.client AS client, to_jsonb(l.started) AS started, n.nspname || '.' || c.relname AS table_name
 FROM bulkload.loads l
 JOIN pg_class c ON c.oid = ANY(%(relations)s::oid[])
 JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -121,7 +121,7 @@ ORDER BY l.id, table_name
 -- loads --
 -- The loads, the newest first.
 SELECT l.id AS id, l.kind AS kind, l.mode AS mode, l.tables AS tables, l.client AS client, l.version AS version,
-       l.started AS started, l.ended AS ended, l.progress AS progress,
+       to_jsonb(l.started) AS started, to_jsonb(l.ended) AS ended, l.progress AS progress,
        (SELECT count(*) FROM bulkload.dropped d WHERE d.load = l.id) AS dropped,
        CASE WHEN l.state = 'running' AND l.kind = 'load' AND NOT EXISTS (
                      SELECT FROM pg_locks k

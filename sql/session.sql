@@ -2,8 +2,8 @@
 
 -- settings --
 -- Time limits that suit web requests would end a load half way.
-SELECT set_config('statement_timeout', '0', false),
-       set_config('idle_in_transaction_session_timeout', '0', false)
+SELECT set_config(name, '0', false) FROM pg_settings
+WHERE name IN ('statement_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout')
 
 -- async_commit --
 -- A commit is told before it is on the disk.

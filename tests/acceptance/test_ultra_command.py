@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from tests.acceptance.test_commands import (
     PATIENCE,
@@ -113,6 +114,30 @@ def wait_for(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.05)
+
+
+# What roles and databases are set to for others: limits of time, and forms in which values are written.
+SETTINGS = {
+    "statement_timeout": "20", "idle_in_transaction_session_timeout": "20", "transaction_timeout": "200",
+    "lock_timeout": "1", "DateStyle": "German", "IntervalStyle": "iso_8601", "bytea_output": "escape",
+    "client_encoding": "LATIN1", "standard_conforming_strings": "off", "search_path": "nowhere",
+    "default_transaction_isolation": "serializable", "extra_float_digits": "-15", "row_security": "off",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", [(), ("--optimized",), (*ULTRA, "--yes", *DROPS)], ids=["", "optimized", "ultra"])
+def test_settings_that_are_meant_for_others_change_nothing(
+    site: Site, empty: str, filled: str, small: Path, mode: Sequence[str]
+) -> None:
+    """Nor does the load end half way for them."""
+    options = " ".join(f"-c {name}={value}" for name, value in SETTINGS.items())
+    site.run("import-all", "-q", "--dsn", empty, *all_files(small))
+    done = site.run(
+        "import-all", "-q", "--dsn", make_conninfo(filled, options=options), "--clear", *mode, *all_files(small)
+    )
+    assert (done.code, done.err) == (0, "")
+    assert content(filled) == content(empty)
+    assert site.run("status", "--dsn", make_conninfo(filled, options=options)).code == 0
 
 
 # --- What it asks ---
