@@ -196,8 +196,9 @@ class _Process:
             answer = self._pipe.recv_bytes()
         except (EOFError, OSError) as error:
             self._process.join(_PATIENCE)
-            code = self._process.exitcode or 0
-            how = f"signal {-code}" if code < 0 else f"exit code {code}"
+            code = self._process.exitcode
+            # Unknown where another thread of the program asks for it at the same moment.
+            how = f"signal {-code}" if code and code < 0 else f"exit code {'unknown' if code is None else code}"
             raise WorkerDiedError(how, started=self._started or code != 1) from error
         try:
             return cast("tuple[bool, object]", pickle.loads(answer))  # noqa: S301 - of a process of this one's own
@@ -222,7 +223,9 @@ class _Process:
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
-        self._process.close()
+        # As above: then it is the other thread that learns of the end, and this one may not yet know.
+        with suppress(ValueError):
+            self._process.close()
 
 
 def serve(pipe: Pipe) -> None:
