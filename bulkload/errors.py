@@ -175,6 +175,8 @@ class ServerError(BulkloadError):
         said += [part.splitlines()[0] for part in (diag.message_detail, diag.context) if part]
         if diag.message_hint:
             said.append(f"hint: {diag.message_hint}")
+        elif error.sqlstate == psycopg.errors.InsufficientPrivilege.sqlstate:
+            said.append("have its owner grant this role the right, or become its owner (README, Rights)")
         return cls(
             f"{doing}: {'; '.join(said)}",
             sqlstate=error.sqlstate or "",
