@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import attrs
 from psycopg import sql
 
-from bulkload import catalog, locks, rebuild, recovery, statements
+from bulkload import catalog, locks, rebuild, recovery, rights, statements
 from bulkload.catalog import TableName, Target
 from bulkload.choice import Choice, Circumstances, Drop, Drops, Growth, choose
 from bulkload.errors import ServerError, UsageError
@@ -73,6 +73,7 @@ def start(
         else:
             targets, away = _described(connection, plan, schema), None
             emptied = _emptied(connection, plan, targets) if clear else []
+            rights.require(connection, plan, targets, emptied, clear=clear)
             _left_by_dead(connection, plan, targets, [])
             _clear(connection, emptied, report)
         load = Load(connection, plan, targets, mode=mode, report=report, batch_rows=batch_rows, rebuild=away)
@@ -105,6 +106,7 @@ def look_at(
     """What a load would find and choose, with nothing locked or emptied."""
     targets = _described(connection, plan, schema)
     emptied = _emptied(connection, plan, targets) if clear else []
+    rights.require(connection, plan, targets, emptied, clear=clear)
     drops = drops if drop else Drops(Drop.NEVER, Drop.NEVER, Drop.NEVER)
     return Prepared(targets, emptied, _chosen(connection, plan, targets, emptied, drops, expected))
 

@@ -35,6 +35,18 @@ _NOT_OF_ROWS = frozenset({
     "3D", "3F", "40", "42", "53", "55", "57", "58", "72", "F0", "HV", "XX",
 })  # fmt: skip
 _SEQUENCE_USED_UP = "2200H"
+
+# What to do, where the server does not say it.
+_HINTS = {
+    psycopg.errors.InsufficientPrivilege.sqlstate: [
+        "have its owner grant this role the right, or become its owner (README, Rights)"
+    ],
+    psycopg.errors.ReadOnlySqlTransaction.sqlstate: [
+        "the server is a standby, or the session is set to read only: connect to the primary "
+        "(target_session_attrs=read-write), or unset default_transaction_read_only"
+    ],
+    psycopg.errors.DiskFull.sqlstate: ["make room on the server's disk, and run it again"],
+}
 # The place in what the server was doing, as in `COPY items, line 3, column name`; the words are in its language.
 _COPIED = re.compile(r"COPY (.+?), \D*(\d+)")
 
@@ -228,7 +240,7 @@ class ServerError(BulkloadError):
         if diag.message_detail:
             said.append(diag.message_detail.splitlines()[0])
         context = diag.context.splitlines() if diag.context else []
-        hint = [f"hint: {diag.message_hint}"] if diag.message_hint else []
+        hint = [f"hint: {diag.message_hint}"] if diag.message_hint else _HINTS.get(error.sqlstate or "", [])
         # What was done last comes first, a COPY behind the triggers that it sets off.
         copied = _COPIED.match(context[-1]) if context else None
         inner = context[:1] if copied is None or len(context) > 1 else []

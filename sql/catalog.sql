@@ -102,3 +102,21 @@ JOIN pg_sequence q ON q.seqrelid = s.oid
 WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY(%(relations)s::oid[])
   AND q.seqincrement > 0 AND coalesce(pg_sequence_last_value(s.oid), 0) > 0.8 * q.seqmax
 ORDER BY 1
+
+-- missing_rights --
+-- What this role may not do of what a load does, as the statements that grant it. A right to some of the columns counts,
+-- and the server says where another column is needed.
+WITH wanted AS (
+    SELECT relation, privilege FROM unnest(%(relations)s::oid[], %(privileges)s::text[]) AS t(relation, privilege)
+    UNION ALL
+    SELECT name::regclass, 'USAGE' FROM unnest(%(sequences)s::text[]) AS s(name)
+)
+SELECT format('GRANT %%s ON %%s%%s TO %%I', w.privilege, CASE WHEN c.relkind = 'S' THEN 'SEQUENCE ' ELSE '' END,
+              string_agg(DISTINCT format('%%I.%%I', n.nspname, c.relname), ', '), current_user)
+FROM wanted w JOIN pg_class c ON c.oid = w.relation JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE NOT CASE
+    WHEN c.relkind = 'S' THEN has_sequence_privilege(c.oid, 'USAGE, UPDATE')
+    WHEN w.privilege IN ('SELECT', 'INSERT', 'UPDATE') THEN has_any_column_privilege(c.oid, w.privilege)
+    ELSE has_table_privilege(c.oid, w.privilege) END
+GROUP BY w.privilege, c.relkind = 'S'
+ORDER BY c.relkind = 'S', w.privilege

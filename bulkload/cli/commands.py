@@ -178,7 +178,7 @@ def _preview(options: Options, inputs: list[Input], mode: Mode) -> int:
             mode=mode,
             clear=options.clear,
             drops=_drops(options),
-            prepare=lambda opened: gamedb.create_schema(opened, options.schema),
+            prepare=lambda opened: gamedb.make_ready(opened, options.schema),
         )
         if options.ultra:
             for line in _at_stake(options, stakes(opened)):
@@ -209,7 +209,7 @@ def _run(
             clear=clear,
             chunk=getattr(options, "batch_size", DEFAULT_CHUNK),
             rejects=rejects,
-            prepare=lambda opened: gamedb.create_schema(opened, schema),
+            prepare=lambda opened: gamedb.make_ready(opened, schema),
             finish=lambda opened: gamedb.refresh_views(opened, schema),
             watch=watch,
             jobs=jobs,

@@ -3,7 +3,7 @@
 from bulkload.gamedb.check import Content, actual, differences, expected
 from bulkload.gamedb.generator import Files, Sizes, generate
 from bulkload.gamedb.jobs import ITEMS_JOB, NANOS_JOB, PERKS_JOB, SYMBIANTS_JOB
-from bulkload.gamedb.schema import columns, create_schema, refresh_views
+from bulkload.gamedb.schema import columns, create_schema, make_ready, refresh_views
 
 __all__ = [
     "ITEMS_JOB",
@@ -19,5 +19,6 @@ __all__ = [
     "differences",
     "expected",
     "generate",
+    "make_ready",
     "refresh_views",
 ]

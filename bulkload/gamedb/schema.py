@@ -43,6 +43,22 @@ def create_schema(connection: Connection, schema: str = "public") -> bool:
     return True
 
 
+def make_ready(connection: Connection, schema: str = "public") -> None:
+    """Create what is missing, before an import; as `create_schema`.
+
+    Raises SchemaError where the view could not be refreshed in the end, when the rows may be in already.
+    """
+    if create_schema(connection, schema):
+        return
+    with refused("reading the catalog"):
+        row = connection.execute(_SQL["view_of_another"].text, {"schema": schema}).fetchone()
+    if row is not None:
+        raise SchemaError(
+            f"the materialized view {schema}.symbiant_items belongs to {row[0]}, and an import refreshes it: have it "
+            "given to this role (ALTER MATERIALIZED VIEW … OWNER TO), or from PostgreSQL 17 on GRANT MAINTAIN on it"
+        )
+
+
 def refresh_views(connection: Connection, schema: str = "public") -> None:
     """Bring the materialized view up to date, where the schema has one."""
     if existing_tables(connection, ["symbiant_items"], schema):

@@ -14,7 +14,7 @@ PACKAGE = Path(bulkload.__file__).parent
 # From the ground up: a module imports from those that stand before it, and from nothing else of the package.
 LAYERS = (
     "errors", "statements", "records", "tables", "plan", "columns", "fields", "packing", "encode", "report", "server",
-    "catalog", "definitions", "locks", "choice", "rebuild", "ledger", "builders", "restore", "recovery",
+    "catalog", "rights", "definitions", "locks", "choice", "rebuild", "ledger", "builders", "restore", "recovery",
     "ids", "stream", "merge", "ownership", "savepoints", "source", "slices", "sink", "exchange", "mode", "load",
     "atomic", "ultra", "memory", "path", "json_split", "json_records", "csv_records", "formats", "rejects", "job",
     "estimate", "versions", "chunks", "blame", "passes", "preview", "census", "worker", "workers", "shares",
