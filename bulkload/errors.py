@@ -38,14 +38,11 @@ _SEQUENCE_USED_UP = "2200H"
 
 # What to do, where the server does not say it.
 _HINTS = {
-    psycopg.errors.InsufficientPrivilege.sqlstate: [
-        "have its owner grant this role the right, or become its owner (README, Rights)"
-    ],
-    psycopg.errors.ReadOnlySqlTransaction.sqlstate: [
-        "the server is a standby, or the session is set to read only: connect to the primary "
-        "(target_session_attrs=read-write), or unset default_transaction_read_only"
-    ],
-    psycopg.errors.DiskFull.sqlstate: ["make room on the server's disk, and run it again"],
+    psycopg.errors.InsufficientPrivilege.sqlstate: "have its owner grant this role the right, or become its owner "
+    "(README, Rights)",
+    psycopg.errors.ReadOnlySqlTransaction.sqlstate: "the server is a standby, or the session is set to read only: "
+    "connect to the primary (target_session_attrs=read-write), or unset default_transaction_read_only",
+    psycopg.errors.DiskFull.sqlstate: "make room on the server's disk, and run it again",
 }
 # The place in what the server was doing, as in `COPY items, line 3, column name`; the words are in its language.
 _COPIED = re.compile(r"COPY (.+?), \D*(\d+)")
@@ -240,17 +237,17 @@ class ServerError(BulkloadError):
         if diag.message_detail:
             said.append(diag.message_detail.splitlines()[0])
         context = diag.context.splitlines() if diag.context else []
-        hint = [f"hint: {diag.message_hint}"] if diag.message_hint else _HINTS.get(error.sqlstate or "", [])
+        hint = f"hint: {diag.message_hint}" if diag.message_hint else _HINTS.get(error.sqlstate)
         # What was done last comes first, a COPY behind the triggers that it sets off.
         copied = _COPIED.match(context[-1]) if context else None
         inner = context[:1] if copied is None or len(context) > 1 else []
         return cls(
-            f"{doing}: {'; '.join([*said, *context[:1], *hint])}",
+            f"{doing}: {'; '.join(filter(None, [*said, *context[:1], hint]))}",
             sqlstate=error.sqlstate or "",
             table=diag.table_name or table,
             column=diag.column_name or "",
             constraint=diag.constraint_name or "",
-            said="; ".join([*said, *inner, *hint]),
+            said="; ".join(filter(None, [*said, *inner, hint])),
             copied=(copied[1], int(copied[2]) - 1) if copied else None,
         )
 

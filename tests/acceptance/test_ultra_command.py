@@ -140,6 +140,17 @@ def test_settings_that_are_meant_for_others_change_nothing(
     assert site.run("status", "--dsn", make_conninfo(filled, options=options)).code == 0
 
 
+@pytest.mark.parametrize("mode", [(), ("--optimized",), (*ULTRA, "--yes")], ids=["", "optimized", "ultra"])
+def test_a_server_that_takes_no_rows_says_what_to_do(site: Site, filled: str, small: Path, mode: Sequence[str]) -> None:
+    """As a standby does, and a session that is read only."""
+    before = snapshot(filled)
+    server = make_conninfo(filled, options="-c default_transaction_read_only=on")
+    done = site.run("import-all", "-q", "--dsn", server, "--clear", *mode, *all_files(small))
+    assert done.code == 1
+    assert "connect to the primary (target_session_attrs=read-write)" in done.err
+    assert snapshot(filled) == before
+
+
 # --- What it asks ---
 
 
