@@ -911,7 +911,8 @@ def test_a_missing_right_is_told_with_the_table(site: Site, filled: str, small: 
         connection.execute(
             "DROP ROLE IF EXISTS acceptance_reader; CREATE ROLE acceptance_reader LOGIN; "
             "GRANT SELECT ON ALL TABLES IN SCHEMA public TO acceptance_reader; "
-            "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO acceptance_reader"
+            "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO acceptance_reader; "
+            "ALTER MATERIALIZED VIEW symbiant_items OWNER TO acceptance_reader"
         )
     try:
         before = snapshot(filled)
