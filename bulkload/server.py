@@ -12,7 +12,7 @@ import attrs
 import psycopg
 from psycopg import IsolationLevel, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.pq import TransactionStatus
+from psycopg.pq import PipelineStatus, TransactionStatus
 
 from bulkload import statements
 from bulkload.errors import ConnectError, ServerError, one_line
@@ -131,7 +131,7 @@ def pipelined(connection: Connection, steps: Iterable[Step]) -> list[Cursor]:
     """Run statements one after the other, in one round trip; the cursor of each, with its result.
 
     Raises ServerError, which names what the statement that failed was for; those after it are not run. For a connection
-    in a transaction: outside of one they are one themselves.
+    in a transaction: outside of one they are one themselves. An interrupt may close the connection.
     """
     cursors, error = _sent(connection, list(steps))
     if error is not None:
@@ -208,6 +208,10 @@ def _sent(connection: Connection, steps: Sequence[Step]) -> tuple[list[Cursor], 
             # An interrupt before the results were fetched; the driver tells that it cannot go on without them.
             raise error.__context__ from None
         first = first or error
+    finally:
+        # Interrupted amid the end of a pipeline, it would wait for ever for the answer to its next statement.
+        if not connection.closed and connection.pgconn.pipeline_status != PipelineStatus.OFF:
+            connection.close()
     while isinstance(first, psycopg.errors.PipelineAborted) and isinstance(first.__context__, psycopg.Error):
         first = first.__context__
     if first is None:

@@ -118,12 +118,13 @@ def start(
     adapt(connection)
     begin = time.perf_counter()
     ledger.ensure(connection)
-    claim = _claim(connection, plan, schema, drops, levers, expected, prepare, report, jobs)
+    session = _Session(conninfo_of(connection), connection.info.backend_pid)
+    claim = _claim(connection, session, plan, schema, drops, levers, expected, prepare, report, jobs)
     try:
         if levers.async_commit:
             commit_asynchronously(connection)
         prepare_builder = partial(prepare_session, jobs=jobs)
-        with refused("a transaction of the load"), crew(conninfo_of(connection), jobs, prepare_builder) as builders:
+        with refused("a transaction of the load"), crew(session.conninfo, jobs, prepare_builder) as builders:
             load = Load(
                 connection,
                 plan,
@@ -141,11 +142,19 @@ def start(
             _end(connection, claim.load, "failed", {"rows": report.rows})
         raise
     except BaseException:
-        _put_back(connection, claim.load, jobs)
+        _put_back(connection, session, claim.load, jobs)
         raise
     _end(connection, claim.load, "done", {"rows": report.rows})
     report.seconds = time.perf_counter() - begin
     logger.info("done: %d rows in %.2f s", report.rows, report.seconds)
+
+
+@attrs.frozen
+class _Session:
+    """How to open another one like that of the load."""
+
+    conninfo: str = attrs.field(repr=False)
+    pid: int
 
 
 @attrs.frozen
@@ -160,6 +169,7 @@ class _Claim:
 
 def _claim(
     connection: Connection,
+    session: _Session,
     plan: Plan,
     schema: str,
     drops: Drops,
@@ -189,7 +199,7 @@ def _claim(
     except BaseException:
         # It may have been committed all the same: an interrupt can come before the client is told.
         if load is not None:
-            _put_back(connection, load, jobs)
+            _put_back(connection, session, load, jobs)
         raise
     objects: list[Object] = [*choice.foreign_keys, *tables, *choice.keys, *choice.indexes]
     logger.info("dropped until the rows are in, and written to the ledger: %s", counts(objects))
@@ -245,16 +255,16 @@ def _away(connection: Connection, load: int) -> list[Entry]:
     return [entry for entry in ledger.outstanding(connection) if entry.load == load]
 
 
-def _put_back(connection: Connection, load: int, jobs: int) -> None:
+def _put_back(connection: Connection, session: _Session, load: int, jobs: int) -> None:
     """The load has failed: its tables get back what they had. What cannot be done now is left to recover."""
     try:
-        with _usable(connection, load) as opened:
+        with _usable(connection, session, load) as opened:
             try:
                 entries = _away(opened, load)
                 if entries:
                     what = counts(entry.object for entry in entries)
                     logger.warning("putting back what the load took away: %s", what)
-                    with crew(conninfo_of(opened), jobs, partial(prepare_session, jobs=jobs)) as builders:
+                    with crew(session.conninfo, jobs, partial(prepare_session, jobs=jobs)) as builders:
                         Restoration(opened, entries, builders, concurrently=False).run()
             finally:
                 # Also where that was interrupted in turn, so that it is not taken for a load that runs.
@@ -268,23 +278,25 @@ def _put_back(connection: Connection, load: int, jobs: int) -> None:
 
 
 @contextmanager
-def _usable(connection: Connection, load: int) -> Generator[Connection]:
+def _usable(connection: Connection, session: _Session, load: int) -> Generator[Connection]:
     """The connection; or another one, where it was interrupted amid a statement and takes no more of them."""
     with suppress(psycopg.Error):
         connection.rollback()
-    if connection.closed:
+    if connection.broken:
         # Whoever ended the session may want no other one.
         raise ServerError("the session was ended")
-    if connection.info.transaction_status == TransactionStatus.IDLE:
+    if not connection.closed and connection.info.transaction_status == TransactionStatus.IDLE:
         yield connection
         return
-    conninfo, pid = conninfo_of(connection), connection.info.backend_pid
     connection.close()
-    with connect(conninfo) as opened:
+    with connect(session.conninfo) as opened:
         # What it was about to commit is there or is not when its session has ended.
         until = time.monotonic() + _PATIENCE
         with refused("waiting for a session to end"):
-            while opened.execute(_SESSION["session_runs"].text, {"pid": pid}).fetchone() and time.monotonic() < until:
+            while (
+                opened.execute(_SESSION["session_runs"].text, {"pid": session.pid}).fetchone()
+                and time.monotonic() < until
+            ):
                 time.sleep(_PAUSE)
         ledger.hold_together(opened, load)
         yield opened
