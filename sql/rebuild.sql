@@ -12,9 +12,8 @@ SELECT current_setting('search_path'), current_setting('default_tablespace')
 SELECT set_config('search_path', %(path)s, true), set_config('default_tablespace', %(tablespace)s, true)
 
 -- session_settings --
--- The same for statements that cannot be in a transaction. Who is in the way is waited for.
-SELECT set_config('search_path', %(path)s, false), set_config('default_tablespace', %(tablespace)s, false),
-       set_config('lock_timeout', '0', false)
+-- The same for statements that cannot be in a transaction.
+SELECT set_config('search_path', %(path)s, false), set_config('default_tablespace', %(tablespace)s, false)
 
 -- family --
 -- These tables and their partitions, however deep.

@@ -1,9 +1,11 @@
 -- What a session of this package's own is set to, when it begins.
 
 -- settings --
--- Time limits that suit web requests would end a load half way.
+-- Time limits that suit web requests would end a load half way. How long to wait for tables is said where they are
+-- locked; the names are those of all versions.
 SELECT set_config(name, '0', false) FROM pg_settings
-WHERE name IN ('statement_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout')
+WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout',
+               'transaction_timeout')
 
 -- async_commit --
 -- A commit is told before it is on the disk.

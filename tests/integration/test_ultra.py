@@ -622,7 +622,7 @@ def test_workers_are_killed_again_and_again(
     def kill(_progress: Progress) -> None:
         if next(counting) >= place:
             for child in multiprocessing.active_children():
-                os.kill(child.pid or 0, signal.SIGKILL)
+                child.kill()
 
     with pytest.raises(BulkloadError, match=r"a worker process died \(signal 9\)") as raised:
         load(items, inputs(files), chunk=10, watch=kill)

@@ -225,7 +225,7 @@ def test_records_that_need_more_ids_than_those_before(posts: ServerConnection, t
 
 def kill_workers() -> None:
     for child in multiprocessing.active_children():
-        os.kill(child.pid or 0, signal.SIGKILL)
+        child.kill()
 
 
 @pytest.mark.parametrize("mode", [Mode.OPTIMIZED, Mode.ULTRA])
