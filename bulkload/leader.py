@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
+from functools import partial
 
 import attrs
 
@@ -272,10 +273,9 @@ class _Pass:
             if isinstance(error, RecordError):
                 self._rejects.put(self._selection.input.job.read, Slice(position, data), error)
         rejected = frozenset(position for position, _, _ in mapped.rejected)
-        pending = Pending(
-            self._selection.input, chunk.task.records, rejected, mapped.skipped,
-            lambda done: self._done(done, chunk.position),
-        )  # fmt: skip
+        # Not the chunk itself: what was mapped would stay in memory for as long as any of its rows waits.
+        done = partial(self._done, position=chunk.position)
+        pending = Pending(self._selection.input, chunk.task.records, rejected, mapped.skipped, done)
         self._outbox.begin(pending)
         settlement = self._settler.settle(mapped, pending)
         if self._settler.may_exist(mapped, settlement):
