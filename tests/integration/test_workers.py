@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import multiprocessing
 import os
@@ -30,11 +31,13 @@ from bulkload import (
     SourceError,
     UsageError,
     gamedb,
+    leader,
     outbox,
     run,
     shares,
     workers,
 )
+from bulkload.exchange import Mapped
 from tests import mappings
 
 ServerConnection = psycopg.Connection[tuple[object, ...]]
@@ -218,6 +221,19 @@ def test_records_that_need_more_ids_than_those_before(posts: ServerConnection, t
     for number, size in enumerate(sizes):
         rows = posts.execute("SELECT number FROM parts WHERE slug = %s ORDER BY id", [f"p{number}"]).fetchall()
         assert [value for (value,) in rows] == list(range(size))
+
+
+def test_what_was_mapped_is_let_go(items: ServerConnection, files: gamedb.Files) -> None:
+    """When its rows are handed over: those that wait for more of their table keep nothing but themselves in memory."""
+    alive: list[int] = []
+
+    def count(_progress: Progress) -> None:
+        alive.append(sum(isinstance(each, Mapped) for each in gc.get_objects()))
+
+    run(items, inputs(files), chunk=5, jobs=2, watch=count)
+    assert len(alive) > 50
+    # Those on their way, and the one whose rows were handed over last.
+    assert max(alive) <= leader._MOST_ON_THEIR_WAY * 2 + 1
 
 
 # --- What goes wrong ---
