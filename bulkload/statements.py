@@ -22,6 +22,7 @@ from typing import LiteralString, cast
 import attrs
 from psycopg import sql
 
+_VALUE = re.compile(r"%[(sbt]")
 _HEADING = re.compile(r"^-- ([a-z][a-z0-9_]*) --[ \t]*$", re.MULTILINE)
 
 
@@ -40,7 +41,11 @@ class Block:
 
     def format(self, **identifiers: sql.Composable) -> sql.Composed:
         """The statement with its `{placeholders}` filled in."""
-        return sql.SQL(self.text).format(**identifiers)
+        parts = list(_parts(sql.SQL(self.text).format(**identifiers)))
+        # Not what the parts say, among them what a server wrote of its own names.
+        if _VALUE.search(self.text) or any(isinstance(part, sql.Placeholder) for part in parts):
+            parts = [_with_plain_percents(part) if isinstance(part, sql.Identifier) else part for part in parts]
+        return sql.Composed(parts)
 
     def __str__(self) -> str:
         return f"{self.name} ({self.file.name}:{self.line})"
@@ -77,6 +82,20 @@ class Statements(Mapping[str, Block]):
 
     def __len__(self) -> int:
         return len(self._blocks)
+
+
+def _parts(composed: sql.Composed) -> Iterator[sql.Composable]:
+    for part in composed:
+        if isinstance(part, sql.Composed):
+            yield from _parts(part)
+        else:
+            yield part
+
+
+def _with_plain_percents(name: sql.Identifier) -> sql.SQL:
+    """A name in a statement that takes values, where the driver reads a single percent sign as the place of one."""
+    text = cast(LiteralString, name.as_string().replace("%", "%%"))  # type: ignore[redundant-cast]
+    return sql.SQL(text)
 
 
 def directory() -> Path:
