@@ -7,7 +7,7 @@ A block of bytes leaves it the delay after it came in, in either direction, so t
 and as many blocks are under way as there is time for: the bandwidth stays that of the machine. What TCP does on a real
 line of that length (a window that opens slowly, a packet that is lost) is not shown.
 
-While it is open, whoever has an account on this machine can connect to the server, which asks for no password.
+While it is open, whoever has an account on this machine can connect to a server that asks for no password.
 """
 
 from __future__ import annotations
@@ -85,9 +85,7 @@ class Line:
     """A line to a server that listens on a Unix socket; open until the end of the `with` block."""
 
     def __init__(self, conninfo: str, delay: float = 0.0) -> None:
-        parameters = conninfo_to_dict(conninfo)
         self._conninfo = conninfo
-        self._server = f"{parameters['host']}/.s.PGSQL.{parameters['port']}"
         self._delay = delay
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._tallies: list[Tally] = []
@@ -123,13 +121,22 @@ class Line:
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
 
+    def _connected(self) -> socket.socket:
+        """A connection to the server."""
+        parameters = conninfo_to_dict(self._conninfo)
+        host, port = str(parameters["host"]), int(parameters["port"] or 0)
+        if not host.startswith("/"):
+            return socket.create_connection((host, port))
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(f"{host}/.s.PGSQL.{port}")
+        return server
+
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                server = socket.socket(socket.AF_UNIX)
-                server.connect(self._server)
+                server = self._connected()
                 tally = Tally()
                 self._tallies.append(tally)
                 self._sockets += [client, server]

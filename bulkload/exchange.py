@@ -1,6 +1,7 @@
 """What goes to the processes that map chunks, and what comes back.
 
-Of a file that is not compressed, a process on this machine is told where its records stand: nobody reads them for it.
+Of a JSON file that is not compressed, a process on this machine is told where its records stand, once that is known
+from the search for versions: nobody reads them for it.
 
 What a chunk alone cannot know is the id of a row that it shares with others: such rows are sent by their keys, and
 what refers to them holds stand-ins instead of ids, or gaps in rows that are encoded already. A process sends no key

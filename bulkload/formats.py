@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Iterator
+from contextlib import suppress
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
 import attrs
@@ -132,5 +133,8 @@ def _inside(piece: Slice) -> Slice:
     if reject is None:
         return piece
     record = bytes(reject.record)
-    text = msgspec.json.decode(record, type=str).encode() if record.startswith(b'"') else record
-    return Slice(reject.position, text)
+    if record.startswith(b'"'):
+        # What is no text, since somebody mended it so, is the format's to refuse as it is.
+        with suppress(msgspec.DecodeError, UnicodeDecodeError):
+            record = msgspec.json.decode(record, type=str).encode()
+    return Slice(reject.position, record)

@@ -63,18 +63,25 @@ class Leader(Blaming):
     ) -> None:
         super().__init__(load, columns, rejects, report)
         self._shared = shared
-        self._executor = executor
-        self._most = _MOST_ON_THEIR_WAY * jobs
-        self._outbox = Outbox(load, report) if writers is None else SeveralOutbox(load, report, writers)
-        self._spec = pickle.dumps(Spec(shared, columns))
-        self._dictionaries: Dictionaries = {}
-        # Where no key is there to begin with, those of rows that are to be replaced whole come once at most, as a rule.
-        self._new: dict[AnyEntity, NewKeys] = {
-            entity: NewKeys()
-            for entity in load.plan
-            if isinstance(entity, Entity) and isinstance(entity.conflict, Replace) and not load.known[entity]
-        }
-        self._ids = {entity: Ids() for entity in load.plan if isinstance(entity, Entity)}
+        self._told = isinstance(executor, Processes)
+        entities = [relation for relation in load.plan if isinstance(relation, Entity)]
+        spec = pickle.dumps(Spec(shared, columns))
+
+        def submit(task: Task) -> Future[Mapped | Short]:
+            return executor.submit(map_chunk, spec, task)
+
+        self._way = _Way(
+            load,
+            rejects,
+            report,
+            submit,
+            _MOST_ON_THEIR_WAY * jobs,
+            Outbox(load, report) if writers is None else SeveralOutbox(load, report, writers),
+            {entity: Ids() for entity in entities},
+            # Where no key is there to begin with, those of rows that are to be replaced whole come once at most, as a
+            # rule.
+            {each: NewKeys() for each in entities if isinstance(each.conflict, Replace) and not load.known[each]},
+        )
 
     def run(
         self,
@@ -88,35 +95,46 @@ class Leader(Blaming):
         if selection.number not in self._shared:
             # Its rows may refer to any of them.
             self.finish()
-            know(self._into, self._new, selection.input.job.plan)
+            know(self._into, self._way.new, selection.input.job.plan)
             super().run(selection, counts, size, write, watch)
             return
-        with handouts(selection, min(size, _LARGEST_CHUNK), told=isinstance(self._executor, Processes)) as chunks:
-            _Pass(
-                self._into, self._rejects, self._report, self._submit, self._most, self._outbox, self._ids,
-                self._dictionaries, self._new, selection, chunks, counts, watch, self,
-            ).run()  # fmt: skip
+        with handouts(selection, min(size, _LARGEST_CHUNK), told=self._told) as chunks:
+            _Pass(self._way, self, selection, chunks, counts, watch).run()
 
     def finish(self) -> None:
         """Write all rows that wait; to be called when there are no more sources. Raises what `run` does."""
         try:
-            self._outbox.empty()
+            self._way.outbox.empty()
         except ServerError as error:
-            named = self.named_of(self._outbox, error)
+            named = self.named_of(error)
             if named is error:
                 raise
             raise named from error
 
-    def named_of(self, outbox: Outbox, error: ServerError) -> RecordError | ServerError:
+    def named_of(self, error: ServerError) -> RecordError | ServerError:
         """As `named`, of rows of several chunks."""
-        chunks, refusal = outbox.refused(error)
+        chunks, refusal = self._way.outbox.refused(error)
         if not error.of_rows or not chunks or any(pending.input is not chunks[0].input for pending in chunks):
             return error
-        forget(self._into, self._new, self._dictionaries, chunks)
+        forget(self._into, self._way.new, self._way.dictionaries, chunks)
         return self.named(_chunk(chunks), refusal)
 
-    def _submit(self, task: Task) -> Future[Mapped | Short]:
-        return self._executor.submit(map_chunk, self._spec, task)
+
+@attrs.frozen
+class _Way:
+    """What all passes of a load go through on their way to the server."""
+
+    load: Load
+    rejects: Rejects
+    report: Report
+    submit: Callable[[Task], Future[Mapped | Short]]
+    most: int
+    """Chunks that may be on their way."""
+    outbox: Outbox
+    ids: Mapping[AnyEntity, Ids]
+    new: dict[AnyEntity, NewKeys]
+    """The keys of entities of which all were new so far."""
+    dictionaries: Dictionaries = attrs.field(factory=dict[tuple[bytes, str], list[int]])
 
 
 @attrs.define
@@ -134,38 +152,17 @@ class _Pass:
     """One source, from its first chunk to its last row."""
 
     def __init__(
-        self,
-        load: Load,
-        rejects: Rejects,
-        report: Report,
-        submit: Callable[[Task], Future[Mapped | Short]],
-        most: int,
-        outbox: Outbox,
-        ids: Mapping[AnyEntity, Ids],
-        dictionaries: Dictionaries,
-        new: dict[AnyEntity, NewKeys],
-        selection: Selection,
-        chunks: Handouts,
-        counts: SourceReport,
-        watch: Watch,
-        here: Leader,
+        self, way: _Way, here: Leader, selection: Selection, chunks: Handouts, counts: SourceReport, watch: Watch
     ) -> None:
-        self._load = load
+        self._way = way
         self._here = here
-        self._rejects = rejects
-        self._report = report
-        self._submit = submit
-        self._most = most
-        self._outbox = outbox
-        self._ids = ids
         self._selection = selection
         self._chunks = chunks
         self._counts = counts
         self._watch = watch
         plan = selection.input.job.plan
-        self._settler = Settler(load, report, plan, dictionaries, new)
+        self._settler = Settler(way.load, way.report, plan, way.dictionaries, way.new)
         self._entities = [relation for relation in plan if isinstance(relation, Entity)]
-        self._new = new
         self._on_their_way: deque[_OnItsWay] = deque()
 
     def run(self) -> None:
@@ -183,50 +180,49 @@ class _Pass:
             for each in self._on_their_way:
                 each.future.cancel()
         with self._refused_again_here():
-            self._outbox.end_source()
+            self._way.outbox.end_source()
         self._chunks.end()
 
     def _hand_out(self) -> None:
-        while len(self._on_their_way) < self._most:
-            with self._report.phase("read"):
+        while len(self._on_their_way) < self._way.most:
+            with self._way.report.phase("read"):
                 handout = self._chunks.take()
             if handout is None:
                 return
-            with self._report.phase("hand out"):
+            with self._way.report.phase("hand out"):
                 records = handout.records
                 given = self._given(len(records.positions))
                 task = Task(self._selection.number, records, _bare(given), forget=False, new=self._all_new)
-                self._on_their_way.append(_OnItsWay(task, given, self._submit(task), handout.position))
+                self._on_their_way.append(_OnItsWay(task, given, self._way.submit(task), handout.position))
 
     def _given(self, records: int) -> dict[AnyEntity, Sequence[Block]]:
-        wanted = {
-            entity: self._ids[entity] for entity in self._entities if entity.conflict is None or entity in self._new
-        }
-        draw(self._load, wanted, records)
+        theirs = [each for each in self._entities if each.conflict is None or each in self._way.new]
+        wanted = {entity: self._way.ids[entity] for entity in theirs}
+        draw(self._way.load, wanted, records)
         return {entity: ids.given(records) for entity, ids in wanted.items()}
 
     @property
     def _all_new(self) -> frozenset[str]:
-        return frozenset(entity.name for entity in self._new)
+        return frozenset(entity.name for entity in self._way.new)
 
     def _again(self, chunk: _OnItsWay, *, forget: bool = False) -> None:
         """Have it mapped once more, with other ids."""
         chunk.given = self._given(len(chunk.task.records.positions))
         chunk.task = chunk.task._replace(ids=_bare(chunk.given), new=self._all_new, forget=forget)
-        chunk.future = self._submit(chunk.task)
+        chunk.future = self._way.submit(chunk.task)
 
     def _mapped(self, chunk: _OnItsWay) -> Mapped:
         """What became of the chunk, when it has been mapped. Raises what that failed with."""
         while True:
-            with self._report.phase("wait for workers"):
+            with self._way.report.phase("wait for workers"):
                 found = self._result(chunk)
             records = len(chunk.task.records.positions)
             used: Mapping[str, int] = {} if isinstance(found, Short) else found.used
             for entity, blocks in chunk.given.items():
-                self._ids[entity].used(blocks, used.get(entity.name, 0), records)
+                self._way.ids[entity].used(blocks, used.get(entity.name, 0), records)
             if isinstance(found, Short):
                 entity = self._settler.entity(found.entity)
-                self._ids[entity].short(chunk.given[entity], records)
+                self._way.ids[entity].short(chunk.given[entity], records)
                 self._again(chunk)
                 continue
             if not self._settler.knows(found):
@@ -234,16 +230,16 @@ class _Pass:
                 self._again(chunk, forget=True)
                 continue
             for phase, seconds in found.seconds.items():
-                self._report.workers[phase] = self._report.workers.get(phase, 0.0) + seconds
+                self._way.report.workers[phase] = self._way.report.workers.get(phase, 0.0) + seconds
             if self._settler.came_before(found):
                 # From now on nothing is taken for granted.
-                know(self._load, self._new, self._load.plan)
+                know(self._way.load, self._way.new, self._way.load.plan)
                 self._again(chunk, forget=True)
                 continue
             return found
 
     def _result(self, chunk: _OnItsWay) -> Mapped | Short:
-        changed = "; nothing was changed" if self._load.mode is Mode.OPTIMIZED else ""
+        changed = "; nothing was changed" if self._way.load.mode is Mode.OPTIMIZED else ""
         try:
             return chunk.future.result()
         except WorkerDiedError as error:
@@ -271,26 +267,26 @@ class _Pass:
         for position, data, error in mapped.rejected:
             self._selection.reject(position)
             if isinstance(error, RecordError):
-                self._rejects.put(self._selection.input.job.read, Slice(position, data), error)
+                self._way.rejects.put(self._selection.input.job.read, Slice(position, data), error)
         rejected = frozenset(position for position, _, _ in mapped.rejected)
         # Not the chunk itself: what was mapped would stay in memory for as long as any of its rows waits.
         done = partial(self._done, position=chunk.position)
         pending = Pending(self._selection.input, chunk.task.records, rejected, mapped.skipped, done)
-        self._outbox.begin(pending)
+        self._way.outbox.begin(pending)
         settlement = self._settler.settle(mapped, pending)
         if self._settler.may_exist(mapped, settlement):
             # What belongs to a row that is replaced is deleted first: it has to be there.
-            self._outbox.empty()
-            with self._load.undo.unit():
+            self._way.outbox.empty()
+            with self._way.load.undo.unit():
                 for rows in mapped.rows:
                     self._settler.write(rows, settlement)
         else:
             for rows in mapped.rows:
                 relation, data, shared = self._settler.new_rows(rows, settlement)
-                self._outbox.put(relation, data, shared=shared)
+                self._way.outbox.put(relation, data, shared=shared)
                 # Between two of them, so that nobody waits for something to do.
                 self._hand_out()
-        self._outbox.end()
+        self._way.outbox.end()
 
     def _done(self, pending: Pending, position: int) -> None:
         """The rows of a chunk are written; the source was read so far for it."""
@@ -307,16 +303,16 @@ class _Pass:
         except ServerError as error:
             if not error.of_rows:
                 raise
-            if not self._load.undo.kept:
-                raise self._here.named_of(self._outbox, error) from error
-            chunks = self._outbox.give_back()
+            if not self._way.load.undo.kept:
+                raise self._here.named_of(error) from error
+            chunks = self._way.outbox.give_back()
             self._settler.forget(chunks)
             for pending in chunks:
                 self._write_here(pending)
 
     def _write_here(self, pending: Pending) -> None:
         chunk = _chunk([pending])
-        self._here.map(chunk, self._load.flush)
+        self._here.map(chunk, self._way.load.flush)
         self._settler.take_new()
         if pending.counted:
             self._counts.skipped -= pending.skipped

@@ -14,7 +14,7 @@ _LARGEST_RUN = 1 << 18
 
 
 class NewKeys:
-    """Keys and the ids that they got. Of numbers that is 24 bytes a key, of others a dictionary (150 and more)."""
+    """Keys and the ids that they got. Of numbers that is 24 bytes a key, of others a dictionary."""
 
     def __init__(self) -> None:
         self._numbers = array("q")

@@ -84,7 +84,7 @@ class Versions:
 class _Met:
     """The keys that were met, and where.
 
-    Of numbers, 16 bytes are kept for each, and twice as much for a moment; of other keys, a dictionary.
+    Of numbers, 16 bytes are kept for each, and 40 more for a moment, when they are sorted; of others, a dictionary.
     """
 
     def __init__(self) -> None:

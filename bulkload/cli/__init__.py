@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _exhausted(error: Exception) -> str:
     """What this machine has run out of; '' where that is not what is wrong."""
     if isinstance(error, OSError) and error.errno in _FULL:
-        return f"{error.filename or 'standard output'}: cannot be written: {error.strerror}"
+        return f"{error.filename or 'standard output, or a file,'} cannot be written: {error.strerror}"
     # threading says so, and has no class for it.
     if isinstance(error, MemoryError) or "can't start new thread" in str(error):
         return "there is no memory left on this machine: use fewer --jobs, or a smaller --batch-size"

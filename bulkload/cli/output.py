@@ -40,10 +40,10 @@ class _JsonLines(logging.Formatter):
 
 
 def start(options: Options) -> None:
-    """Log lines of this package to standard error, in the form asked for."""
+    """Have somewhere to write to, and log lines of this package go to standard error, in the form asked for."""
     # Python has no such objects where the process was started without the descriptors.
     sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - to the end of the process
-    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - as above
     handler = logging.StreamHandler(sys.stderr)
     if options.log_format == "json":
         handler.setFormatter(_JsonLines())

@@ -1006,7 +1006,7 @@ def test_output_that_cannot_be_written_is_told(site: Site, filled: str) -> None:
     path = site.write("items.json", [item(1)])
     first = site.run("import-items", "--dsn", filled, "--clear", "--items-file", path, before=shell(">/dev/full"))
     assert first.code == 1
-    assert "standard output: cannot be written: No space left on device" in first.err
+    assert "standard output, or a file, cannot be written: No space left on device" in first.err
     assert snapshot(filled) == before
     # Coverage could not write what it has, and would say so.
     small = shell(">report", "unset COVERAGE_PROCESS_CONFIG; ulimit -f 1")

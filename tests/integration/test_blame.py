@@ -292,3 +292,35 @@ def test_exactly_the_bad_records_are_rejected(
         documents[place] = orders.BAD["check" if collides else kind][2](place)
     site.load(documents, *way, chunk=chunk, job=job)
     site.check_as_without(documents, sorted(places), job)
+
+
+@pytest.mark.parametrize(
+    "drops", [NEVER, Drops(Drop.ALWAYS, Drop.NEVER, Drop.NEVER), ALWAYS], ids=["nothing", "indexes", "all"]
+)
+@pytest.mark.parametrize("most", [0, 5])
+def test_a_deferred_constraint_ends_a_load_that_is_one_transaction(site: Shop, most: int, drops: Drops) -> None:
+    """It is checked when all rows are in, and those of other chunks may be what is referred to."""
+    site.connection.execute("ALTER TABLE orders ALTER CONSTRAINT orders_customer_id_fkey DEFERRABLE INITIALLY DEFERRED")
+    site.connection.execute("ALTER TABLE lines ALTER CONSTRAINT lines_sku_fkey DEFERRABLE INITIALLY DEFERRED")
+    documents = [orders.order(number) for number in range(60)]
+    documents[30] = orders.BAD["foreign key"][2](30)
+    with pytest.raises(ServerError, match=r"lines_sku_fkey.*SQLSTATE 23503"):
+        site.load(documents, Mode.OPTIMIZED, 1, most=most, drops=drops)
+    assert site.content == []
+
+
+@pytest.mark.parametrize("bad", [0, 1])
+def test_a_record_is_named_with_its_own_source(shop: ServerConnection, tmp_path: Path, bad: int) -> None:
+    """Where none is let through, rows of several sources wait together for the server to see them."""
+    inputs: list[Input] = []
+    for number in range(2):
+        documents = [orders.order(40 * number + place) for place in range(40)]
+        if number == bad:
+            documents[30] = orders.BAD["check"][2](40 * number + 30)
+        file = tmp_path / f"orders {number}.json"
+        file.write_text(json.dumps(documents), encoding="utf-8")
+        inputs.append(Input(orders.JOB, Source(str(file))))
+    named = rf"orders {bad}\.json: record 31 \(number {40 * bad + 30}\): lines: .*lines_amount_check"
+    with pytest.raises(RecordError, match=named):
+        run(shop, inputs, chunk=20, jobs=2, drops=NEVER)
+    assert shop.execute(orders.CONTENT.encode()).fetchall() == []

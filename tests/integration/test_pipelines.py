@@ -13,7 +13,7 @@ from psycopg.pq import PipelineStatus, TransactionStatus
 
 from bench.line import Line
 from bulkload import ServerError
-from bulkload.server import Connection, Step, in_turn, pipelined, whole
+from bulkload.server import Connection, Step, conninfo_of, in_turn, pipelined, whole
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_an_interrupt_ends_what_runs(numbers: Connection) -> None:
     sleep = Step("sleeping", "SELECT pg_sleep(60)")
 
     def interrupt() -> None:
-        with psycopg.connect(numbers.info.dsn, autocommit=True) as watcher:
+        with psycopg.connect(conninfo_of(numbers), autocommit=True) as watcher:
             running = "SELECT FROM pg_stat_activity WHERE pid = %s AND wait_event = 'PgSleep'"
             while watcher.execute(running, [numbers.info.backend_pid]).fetchone() is None:
                 time.sleep(0.01)

@@ -236,6 +236,22 @@ def test_what_was_mapped_is_let_go(items: ServerConnection, files: gamedb.Files)
     assert max(alive) <= leader._MOST_ON_THEIR_WAY * 2 + 1
 
 
+@pytest.mark.parametrize("most", [1, outbox.MOST_COPIED])
+def test_what_waits_is_bounded(
+    items: ServerConnection, files: gamedb.Files, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """Rows wait for more of their table; but not where those of all tables together are too many."""
+    monkeypatch.setattr(outbox, "MOST_COPIED", most)
+    written: list[object] = []
+
+    def count(_progress: Progress) -> None:
+        written.extend(items.execute("SELECT count(*) FROM items").fetchone() or ())
+
+    report = run(items, inputs(files)[:1], chunk=10, jobs=2, watch=count)
+    assert written[:3] == ([0, 10, 20] if most == 1 else [0, 0, 0])
+    assert items.execute("SELECT count(*) FROM items").fetchone() == (report.sources[0].loaded,)
+
+
 # --- What goes wrong ---
 
 

@@ -697,3 +697,11 @@ def test_what_looks_like_a_reject_and_is_none_is_a_record(text: str) -> None:
     piece = Slice(1, text.encode())
     assert form.label(piece) == "record 1"
     assert form.decode(piece) == json.loads(text)
+
+
+@pytest.mark.parametrize("record", [b'"\xff"', b'"\\ud800"', b"NaN", b'{"a": "\xff"}', b"[" * 2000 + b"]" * 2000])
+@pytest.mark.parametrize("form", [JsonRecords(dict[str, object], key="a"), CsvRecords(str)], ids=["JSON", "CSV"])
+def test_a_record_of_a_reject_that_is_damaged_is_refused(form: AnyFormat, record: bytes) -> None:
+    """Whoever mended it may have made it worse: that is a rejected record again, and never the end."""
+    others = b'"file":"f","position":1,"path":"","table":"","column":"","sqlstate":"","constraint":"","reason":""'
+    _check_kept(WithRejects(form), Slice(1, b'{"record":' + record + b"," + others + b"}"))
