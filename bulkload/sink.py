@@ -143,16 +143,17 @@ class Buffers(ABC):
         if relation.conflict is None:
             return _entity_adder(batch, ids), _entity_extender(batch, ids)
         add = self._keyed_adder(relation, batch, ids)
-        known = self.known[relation]
-        return add, _keeping(relation, known, add) if isinstance(relation.conflict, Keep) else _one_by_one(add)
+        if not isinstance(relation.conflict, Keep):
+            return add, _one_by_one(add)
+        return add, _keeping(self.key_of(relation), self.known[relation], add)
 
     def _keyed_adder(self, relation: AnyEntity, batch: Batch[Any], ids: Iterator[int]) -> Add:
-        key_of, keyed, fresh = key_getter(relation.key), batch.keyed, batch.fresh
+        key_of, keyed, fresh = self.key_of(relation), batch.keyed, batch.fresh
         known = self.known.setdefault(relation, {})
         keeps, replaces = isinstance(relation.conflict, Keep), isinstance(relation.conflict, Replace)
 
         def keep(record: Any) -> int:
-            key = key_of(record)
+            key = record if key_of is None else key_of(record)
             identifier = known.get(key)
             if identifier is None:
                 identifier = known[key] = fresh[key] = next(ids)
@@ -160,7 +161,7 @@ class Buffers(ABC):
             return identifier
 
         def update(record: Any) -> int:
-            key = key_of(record)
+            key = record if key_of is None else key_of(record)
             identifier = known.get(key)
             if identifier is None:
                 identifier = known[key] = fresh[key] = next(ids)
@@ -170,6 +171,10 @@ class Buffers(ABC):
             return identifier
 
         return keep if keeps else update
+
+    def key_of(self, relation: AnyEntity) -> Callable[[Any], Key] | None:
+        """What makes the key of a record, as it is in `known`; None where that is the record itself."""
+        return key_getter(relation.key)
 
     def repeated(self, relation: AnyRelation, key: Key) -> None:
         """Called for a row to be replaced whole that is met again in one batch. Raises UsageError."""
@@ -202,12 +207,10 @@ def _entity_extender(batch: Batch[Any], ids: Iterator[int]) -> Extend:
     return extend
 
 
-def _keeping(relation: AnyEntity, known: Mapping[Key, int], add: Add) -> Extend:
-    key_of = key_getter(relation.key)
-
+def _keeping(key_of: Callable[[Any], Key] | None, known: Mapping[Key, int], add: Add) -> Extend:
     def extend(records: Iterable[Any]) -> list[int]:
         rows = list(records)
-        found = list(map(known.get, map(key_of, rows)))
+        found = list(map(known.get, rows if key_of is None else map(key_of, rows)))
         # None, or an id that is 0.
         if not all(found):
             found = [

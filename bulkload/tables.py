@@ -8,7 +8,7 @@ They pickle by reference: what arrives in another process is the very object tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Generic, TypeVar, cast
 from weakref import WeakValueDictionary
@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 import attrs
 
 from bulkload.errors import UsageError
+from bulkload.records import column_of
 
 R = TypeVar("R")
 
@@ -109,6 +110,10 @@ class Relation(_ByReference, Generic[R]):
     def written(self) -> tuple[str, ...]:
         """The columns of the table that are written: the id first, for an entity."""
         return self.columns
+
+    def values_of(self, records: Sequence[R]) -> list[list[object]]:
+        """The values of these records, a list for each of `columns`."""
+        return [column_of(name)(records) for name in self.columns]
 
     def __str__(self) -> str:
         return self.name

@@ -10,9 +10,9 @@ import os
 import pickle
 import threading
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
-from operator import attrgetter, length_hint
+from operator import length_hint
 from typing import Any, NamedTuple, TypeVar
 
 from bulkload.chunks import Chunk, Mapper
@@ -24,7 +24,7 @@ from bulkload.formats import Format, Slice
 from bulkload.job import Input
 from bulkload.passes import plan_of, unhurried_collector
 from bulkload.plan import AnyEntity, AnyLookup, AnyRelation, Plan
-from bulkload.records import Id
+from bulkload.records import Id, is_key
 from bulkload.rejects import Rejects
 from bulkload.report import Report
 from bulkload.sink import Batch, Buffers
@@ -213,6 +213,10 @@ class ChunkRows(Buffers):
             f"`lookups=[…]`, so that the job is not mapped in worker processes"
         )
 
+    def key_of(self, relation: AnyEntity) -> Callable[[Any], Key] | None:
+        """The leader is sent columns of keys, so what they are here is of no matter to it."""
+        return None if is_key(relation.record, relation.key) else super().key_of(relation)
+
     def discard(self) -> None:
         """Forget the rows of the chunk, to map it anew."""
         super().discard()
@@ -258,7 +262,7 @@ class ChunkRows(Buffers):
         if isinstance(relation, Entity):
             known = self.known.get(relation, {})
             values.append(list(batch.ids) if relation.conflict is None else [known[key] for key in batch.keyed])
-        return values + [list(map(attrgetter(name), records)) for name in relation.columns]
+        return values + relation.values_of(records)
 
     def _new_ids(self, entity: AnyEntity) -> Iterator[int]:
         if self._is_shared(entity):

@@ -39,8 +39,8 @@ class _Key(msgspec.Struct):
 _split = msgspec.json.Decoder(list[msgspec.Raw])
 _read_key = msgspec.json.Decoder(_Key)
 _read_item = msgspec.json.Decoder(documents.Item)
-_read_spell = msgspec.json.Decoder(documents.Spell)
-_read_params = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_read_spells = msgspec.json.Decoder(list[documents.Spell] | None)
+_read_params = msgspec.json.Decoder(list[dict[str, msgspec.Raw]] | None)
 
 
 @attrs.define
@@ -130,7 +130,7 @@ def _record(item: documents.Item, *, is_nano: bool) -> Record:
         attack_defense=(_pairs(armed.attack), _pairs(armed.defense)) if armed else None,
         animation_mesh=(_pair(looks.animation), _pair(looks.mesh)) if looks else None,
         actions=[(each.action, _triples(each.criteria)) for each in (actions and actions.actions) or ()],
-        spell_data=[(data.event, [_spell(raw) for raw in data.items or ()]) for data in item.spell_data or ()],
+        spell_data=[(data.event, _spells(data.items)) for data in item.spell_data or ()],
         shelves=[_shelf(each) for each in (shelves and shelves.items) or ()],
     )
 
@@ -147,8 +147,11 @@ def _triples(criteria: Iterable[documents.Criterion] | None) -> Sequence[Triple]
     return [(each.value1, each.value2, each.operator) for each in criteria or ()]
 
 
-def _spell(raw: msgspec.Raw) -> Spell:
-    fixed, params = _read_spell.decode(raw), _read_params.decode(raw)
+def _spells(raw: msgspec.Raw) -> list[Spell]:
+    return list(map(_spell, _read_spells.decode(raw) or (), _read_params.decode(raw) or ()))
+
+
+def _spell(fixed: documents.Spell, params: dict[str, msgspec.Raw]) -> Spell:
     for key in documents.Spell.__struct_encode_fields__:
         params.pop(key, None)
     return Spell(fixed, params, list(dict.fromkeys(_triples(fixed.criteria))))

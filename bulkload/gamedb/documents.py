@@ -11,34 +11,34 @@ import msgspec
 from bulkload.gamedb.tables import Criterion, StatValue
 
 
-class AttackDefense(msgspec.Struct, rename="pascal"):
+class AttackDefense(msgspec.Struct, rename="pascal", gc=False):
     """What a weapon attacks and defends with."""
 
     attack: list[StatValue] | None = None
     defense: list[StatValue] | None = None
 
 
-class AnimationMesh(msgspec.Struct, rename="pascal"):
+class AnimationMesh(msgspec.Struct, rename="pascal", gc=False):
     """How an item moves and looks."""
 
     animation: StatValue | None = None
     mesh: StatValue | None = None
 
 
-class Action(msgspec.Struct, rename="pascal"):
+class Action(msgspec.Struct, rename="pascal", gc=False):
     """What can be done with an item."""
 
     action: int
     criteria: list[Criterion] | None = None
 
 
-class ActionData(msgspec.Struct, rename="pascal"):
+class ActionData(msgspec.Struct, rename="pascal", gc=False):
     """The actions of an item."""
 
     actions: list[Action] | None = None
 
 
-class Spell(msgspec.Struct, rename="pascal"):
+class Spell(msgspec.Struct, rename="pascal", gc=False):
     """The keys that every spell has; the further ones differ by SpellID."""
 
     target: int | None = None
@@ -49,20 +49,20 @@ class Spell(msgspec.Struct, rename="pascal"):
     criteria: list[Criterion] | None = None
 
 
-class SpellData(msgspec.Struct, rename="pascal"):
-    """The spells that an event sets off, each as JSON text: decoded twice, for its fixed keys and for its others."""
+class SpellData(msgspec.Struct, rename="pascal", gc=False):
+    """The spells that an event sets off, as JSON text: decoded twice, for their fixed keys and for their others."""
 
     event: int
-    items: list[msgspec.Raw] | None = None
+    items: msgspec.Raw = msgspec.Raw(b"null")
 
 
-class Hash(msgspec.Struct, rename="pascal"):
+class Hash(msgspec.Struct, rename="pascal", gc=False):
     """The hash of a shop."""
 
     text: str
 
 
-class ShopHash(msgspec.Struct, rename="pascal"):
+class ShopHash(msgspec.Struct, rename="pascal", gc=False):
     """What a shop may sell."""
 
     hash: Hash
@@ -74,13 +74,13 @@ class ShopHash(msgspec.Struct, rename="pascal"):
     spawn_chance: int | None = None
 
 
-class ShopHashData(msgspec.Struct, rename="pascal"):
+class ShopHashData(msgspec.Struct, rename="pascal", gc=False):
     """What shops may sell of an item."""
 
     items: list[ShopHash] | None = None
 
 
-class Item(msgspec.Struct, rename="pascal"):
+class Item(msgspec.Struct, rename="pascal", gc=False):
     """A record of items.json or nanos.json."""
 
     aoid: int = msgspec.field(name="AOID")

@@ -15,7 +15,6 @@ from bulkload.gamedb.tables import (
     AnimationMesh,
     AttackDefense,
     AttackDefenseStat,
-    Criterion,
     Item,
     ItemShopHash,
     ItemSpellData,
@@ -31,8 +30,9 @@ from bulkload.gamedb.tables import (
 _QUALITY_LEVEL = 54
 _ITEM_CLASS = 76
 
-_fixed_keys = msgspec.json.Decoder(documents.Spell)
-_all_keys = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_fixed_keys = msgspec.json.Decoder(list[documents.Spell] | None)
+_all_keys = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
+_encode = msgspec.json.Encoder().encode
 _FIXED_KEYS = tuple(documents.Spell.__struct_encode_fields__)
 
 
@@ -108,31 +108,31 @@ def _add_actions(sink: Sink, item: Id[Item], actions: Iterable[documents.Action]
 def _add_spell_data(sink: Sink, item: Id[Item], data: documents.SpellData, number: int) -> None:
     row = sink.add(tables.SPELL_DATA, SpellData(data.event))
     sink.add(tables.ITEM_SPELL_DATA, ItemSpellData(item, row))
-    read = [_read_spell(raw, number, place) for place, raw in enumerate(data.items or ())]
-    spells = sink.extend(tables.SPELLS, [spell for spell, _ in read])
+    try:
+        read = _fixed_keys.decode(data.items)
+        if not read:
+            return
+        params = map(_params, _all_keys.decode(data.items))
+    except msgspec.ValidationError as error:
+        reason, _, where = str(error).partition(" - at `$")
+        raise RecordError(reason.replace("`", ""), path=f"SpellData[{number}].Items{where.rstrip('`')}") from error
+    spells = sink.extend(tables.SPELLS, map(_spell, read, params))
     sink.extend(tables.SPELL_DATA_SPELLS, map(SpellDataSpell, repeat(row), spells))
-    for spell, (_, criteria) in zip(spells, read, strict=True):
-        if criteria:
-            distinct = dict.fromkeys(sink.extend(tables.CRITERIA, criteria))
+    for spell, fixed in zip(spells, read, strict=True):
+        if fixed.criteria:
+            distinct = dict.fromkeys(sink.extend(tables.CRITERIA, fixed.criteria))
             sink.extend(tables.SPELL_CRITERIA, map(SpellCriterion, repeat(spell), distinct))
 
 
-def _read_spell(raw: msgspec.Raw, number: int, place: int) -> tuple[Spell, list[Criterion] | None]:
-    """A spell with its fixed keys, and the JSON object of all others, their values as they stand in the file."""
-    try:
-        fixed = _fixed_keys.decode(raw)
-        others = _all_keys.decode(raw)
-    except msgspec.ValidationError as error:
-        reason, _, where = str(error).partition(" - at `$")
-        path = f"SpellData[{number}].Items[{place}]{where.rstrip('`')}"
-        raise RecordError(reason.replace("`", ""), path=path) from error
+def _params(keys: dict[str, msgspec.Raw]) -> msgspec.Raw:
+    """The JSON object of all keys of a spell but the fixed ones, their values as they stand in the file."""
     for key in _FIXED_KEYS:
-        others.pop(key, None)
-    params = msgspec.Raw(msgspec.json.encode(others))
-    return (
-        Spell(fixed.target, fixed.tick_count, fixed.tick_interval, fixed.spell_id, fixed.spell_format, params),
-        fixed.criteria,
-    )
+        keys.pop(key, None)
+    return msgspec.Raw(_encode(keys))
+
+
+def _spell(fixed: documents.Spell, params: msgspec.Raw) -> Spell:
+    return Spell(fixed.target, fixed.tick_count, fixed.tick_interval, fixed.spell_id, fixed.spell_format, params)
 
 
 def _shop_hash(data: documents.ShopHash) -> ShopHash:

@@ -9,14 +9,14 @@ import msgspec
 from bulkload import Entity, Id, Keep, Lookup, Plan, Replace, Table, Update, record
 
 
-class StatValue(msgspec.Struct, rename={"stat": "Stat", "value": "RawValue"}, gc=False):
+class StatValue(msgspec.Struct, rename={"stat": "Stat", "value": "RawValue"}, frozen=True, gc=False):
     """A statistic with its value, as it stands in a document; one row for each pair, shared by all that refer to it."""
 
     stat: int
     value: int
 
 
-class Criterion(msgspec.Struct, rename="pascal", gc=False):
+class Criterion(msgspec.Struct, rename="pascal", frozen=True, gc=False):
     """One element of a condition, as it stands in a document; one row for each triple, shared by all of them."""
 
     value1: int
