@@ -113,15 +113,9 @@ class _Hand(threading.Thread):
                 if not sent:
                     continue
                 try:
-                    ok, result = self._process.receive()
+                    self._answer(sent)
                 except WorkerDiedError as error:
                     self._begin_again(sent, error)
-                    continue
-                future = sent.popleft().future
-                if ok:
-                    future.set_result(result)
-                else:
-                    future.set_exception(cast("Exception", result))
         finally:
             self._process.end()
 
@@ -149,6 +143,15 @@ class _Hand(threading.Thread):
                 sent.append(call)
                 self._process.send(call.call)
         return not self._ended
+
+    def _answer(self, sent: deque[_Call]) -> None:
+        # By itself, so that no result stays in memory until the next one has come.
+        ok, result = self._process.receive()
+        future = sent.popleft().future
+        if ok:
+            future.set_result(result)
+        else:
+            future.set_exception(cast("Exception", result))
 
     def _begin_again(self, sent: deque[_Call], error: WorkerDiedError) -> None:
         """The process is gone: another one does what it had to do, but for what two of them died of."""
