@@ -5,6 +5,7 @@ Each case is a process of its own, so that its memory is its own. Linux only, wh
 
 from __future__ import annotations
 
+import os
 import subprocess
 import threading
 import time
@@ -48,7 +49,7 @@ def cost(command: Sequence[str], server: embedded.Server) -> Cost:
         wal = _wal(connection)
         begin = time.perf_counter()
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-            watch = _Watch(process.pid, _postmaster(server))
+            watch = _Watch(process.pid, postmaster(server))
             thread = threading.Thread(target=watch.run, daemon=True)
             thread.start()
             told, _ = process.communicate()
@@ -59,6 +60,11 @@ def cost(command: Sequence[str], server: embedded.Server) -> Cost:
             raise subprocess.CalledProcessError(process.returncode, list(command), told)
         wal = _wal(connection) - wal
     return Cost(float(told or took), watch.largest_process, watch.all_processes, watch.largest_backend, wal)
+
+
+def processor_seconds(pid: int) -> float:
+    """Of a process, those it has started, and those of them that have ended, in ticks of a hundredth, as a rule."""
+    return sum(_ticks(each) for each in (pid, *_descendants(pid))) / os.sysconf("SC_CLK_TCK")
 
 
 class _Watch:
@@ -92,7 +98,8 @@ def _wal(connection: psycopg.Connection) -> int:
     return int(row[0])
 
 
-def _postmaster(server: embedded.Server) -> int:
+def postmaster(server: embedded.Server) -> int:
+    """The server's first process, whose children all others are."""
     return int((server.directory / "data" / "postmaster.pid").read_text().partition("\n")[0])
 
 
@@ -112,6 +119,15 @@ def _children(pid: int) -> list[int]:
         ]
     except OSError:  # it has ended
         return []
+
+
+def _ticks(pid: int) -> int:
+    try:
+        stat = (_PROC / str(pid) / "stat").read_text()
+    except OSError:  # it has ended
+        return 0
+    # After the name, which may hold anything: utime, stime, cutime, cstime are fields 14 to 17 (proc_pid_stat(5)).
+    return sum(map(int, stat.rpartition(")")[2].split()[11:15]))
 
 
 def _status(pid: int) -> dict[str, int]:
