@@ -15,6 +15,7 @@ from psycopg_pool import ConnectionPool
 
 from bulkload import statements
 from bulkload.server import Connection, refused
+from bulkload.silence import Watched
 
 logger = logging.getLogger("bulkload")
 
@@ -144,6 +145,7 @@ def crew(conninfo: str, count: int, prepare: Callable[[Connection], None]) -> Ge
         # One more than there are tasks at a time, to ask how far they are.
         min_size=1,
         max_size=count + 1,
+        connection_class=Watched,
         timeout=_PATIENCE,
         kwargs={"autocommit": True},
         configure=prepare,

@@ -8,6 +8,7 @@
     ├── ConnectError      no server, or it does not let us in
     ├── SchemaError       the database is not what the plan says: a table, column, sequence or right is missing
     ├── ServerError       PostgreSQL refused a statement; SQLSTATE, table, column and constraint are kept
+    │   └── UnknownOutcomeError   the connection was lost amid a commit, which is done or is not
     └── RestoreError      the data is in, but something that was dropped for it is not back
 
 All of them pickle, since they may be raised in one process and shown in another.
@@ -209,7 +210,7 @@ class ServerError(BulkloadError):
 
     def __reduce__(self) -> tuple[object, ...]:
         parts = self.reason, self.sqlstate, self.table, self.column, self.constraint, self.said, self.copied
-        return _server_error, parts
+        return _server_error, (type(self), *parts)
 
     def __str__(self) -> str:
         return f"{self.reason} (SQLSTATE {self.sqlstate})" if self.sqlstate else self.reason
@@ -252,7 +253,12 @@ class ServerError(BulkloadError):
         )
 
 
+class UnknownOutcomeError(ServerError):
+    """The connection was lost while a transaction was committed: all of it is in, or nothing."""
+
+
 def _server_error(
+    kind: type[ServerError],
     reason: str,
     sqlstate: str,
     table: str,
@@ -261,9 +267,7 @@ def _server_error(
     said: str,
     copied: tuple[str, int] | None,
 ) -> ServerError:
-    return ServerError(
-        reason, sqlstate=sqlstate, table=table, column=column, constraint=constraint, said=said, copied=copied
-    )
+    return kind(reason, sqlstate=sqlstate, table=table, column=column, constraint=constraint, said=said, copied=copied)
 
 
 def shown(value: object) -> str:

@@ -278,9 +278,7 @@ class _Pass:
         if self._settler.may_exist(mapped, settlement):
             # What belongs to a row that is replaced is deleted first: it has to be there.
             self._way.outbox.empty()
-            with self._way.load.undo.unit():
-                for rows in mapped.rows:
-                    self._settler.write(rows, settlement)
+            self._way.load.undo.whole(partial(self._settler.write_all, mapped, settlement))
         else:
             for rows in mapped.rows:
                 relation, data, shared = self._settler.new_rows(rows, settlement)

@@ -133,18 +133,18 @@ class Load(Buffers):
             return
         with self.report.phase("encode"):
             payloads = {relation: self._encode(batch) for relation, batch in self.batches.items() if len(batch)}
-        with self.undo.unit():
-            for relation, batch in self.batches.items():
-                if not len(batch):
-                    continue
-                begin = time.perf_counter()
-                with self.report.phase("write rows" if relation.conflict is None else "write keyed rows"):
-                    self._write(batch, payloads[relation])
-                self.report.tables[relation.name].seconds += time.perf_counter() - begin
+        self.undo.whole(lambda: self._write_all(payloads), self.take_back)
         self._analyzed = False
         self._forget_found(relation for relation, batch in self.batches.items() if len(batch))
         self.clear()
         self._room = self._batch_rows
+
+    def _write_all(self, payloads: Mapping[AnyRelation, Any]) -> None:
+        for relation, payload in payloads.items():
+            begin = time.perf_counter()
+            with self.report.phase("write rows" if relation.conflict is None else "write keyed rows"):
+                self._write(self.batches[relation], payload)
+            self.report.tables[relation.name].seconds += time.perf_counter() - begin
 
     def knows_keys_of(self, relations: Iterable[AnyRelation]) -> bool:
         """Whether all keys of the entities among these are known, so that no server is needed to tell new ones."""
@@ -168,9 +168,11 @@ class Load(Buffers):
     def write_together(self, rows: Mapping[AnyRelation, Iterable[bytes]]) -> None:
         """The same of several relations, parents first: all of them, or none."""
         if rows:
-            with self.undo.unit():
-                for relation, encoded in rows.items():
-                    self.write_encoded(relation, encoded)
+            self.undo.whole(lambda: self._write_encoded(rows))
+
+    def _write_encoded(self, rows: Mapping[AnyRelation, Iterable[bytes]]) -> None:
+        for relation, encoded in rows.items():
+            self.write_encoded(relation, encoded)
 
     def write_settled(self, entity: AnyEntity, values: Sequence[Sequence[object]], settled: Settled) -> None:
         """Write rows that were added elsewhere, their ids as they were settled; they are there when it returns."""

@@ -11,12 +11,13 @@ import logging
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import count
 from typing import Protocol, TypeAlias
 
 import psycopg
 from psycopg import sql
 
-from bulkload import ledger, server
+from bulkload import ledger, retries, server
 from bulkload.builders import Builders
 from bulkload.choice import cost_of
 from bulkload.definitions import SQL, ForeignKey, Index, Kind, Logged, Survey, server_text
@@ -27,10 +28,8 @@ from bulkload.server import Connection, Step, in_turn, pipelined, refused, whole
 
 logger = logging.getLogger("bulkload")
 
-_ATTEMPTS = 3
-"""Of what somebody else was in the way of."""
 # The server goes on with what a dead client began, until it notices: an index may come up meanwhile.
-_IN_THE_WAY = {psycopg.errors.DeadlockDetected.sqlstate, psycopg.errors.DuplicateTable.sqlstate}
+_IN_THE_WAY = retries.CONFLICTS | {psycopg.errors.DuplicateTable.sqlstate}
 
 _Work: TypeAlias = tuple[Entry, Sequence[Step]]
 """What is to be done for an entry, a transaction."""
@@ -111,7 +110,8 @@ class Restoration:
     def _logging(self, entry: Entry, each: Logged) -> Callable[[Connection], None]:
         def log(connection: Connection) -> None:
             with self._noting(entry):
-                whole(connection, [Step(str(entry), each.restore), ledger.striking(entry)])
+                steps = [Step(str(entry), each.restore), ledger.striking(entry)]
+                retries.retried(partial(whole, connection, steps))
                 self._done(entry)
             self._build(self._waiting.pop(each.relation, []))
 
@@ -233,11 +233,8 @@ class Restoration:
         # One after the other: each takes two tables, and two of them crosswise would lock each other out.
         objects = {entry.id: each for entry, each in self._foreign_keys}
         for entry, error in _failing(self._connection, missing):
-            each = objects[entry.id]
-            with self._noting(entry, self._connection, each):
-                if error.sqlstate not in _IN_THE_WAY:
-                    raise error
-                _attempts(self._connection, partial(_add, entry, each))
+            with self._noting(entry, self._connection, objects[entry.id]):
+                raise error
         for entry, each in self._foreign_keys:
             if entry.id not in self._build_failed:
                 self._builders.submit(str(each), self._validating(entry, each))
@@ -248,7 +245,7 @@ class Restoration:
             statements = [each.validate] if each.valid and not each.partitioned else []
             with self._noting(entry, connection, each):
                 steps = [Step(str(entry), statement) for statement in (*statements, *each.marks)]
-                whole(connection, [*steps, ledger.striking(entry)])
+                retries.retried(partial(whole, connection, [*steps, ledger.striking(entry)]))
                 self._done(entry)
 
         return validate
@@ -319,15 +316,8 @@ class _Attempt(Protocol):
 
 def _attempts(connection: Connection, task: _Attempt) -> None:
     """Do it, and again where somebody was in the way."""
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            task(connection, again=attempt > 1)
-        except (psycopg.Error, ServerError) as error:
-            if error.sqlstate not in _IN_THE_WAY or attempt == _ATTEMPTS:
-                raise
-            logger.warning("%s; trying again (attempt %d of %d)", one_line(str(error)), attempt, _ATTEMPTS)
-        else:
-            return
+    attempts = count(1)
+    retries.retried(lambda: task(connection, again=next(attempts) > 1), states=_IN_THE_WAY)
 
 
 def _found(connection: Connection, each: Index) -> Index | None:
@@ -343,17 +333,24 @@ def _failing(connection: Connection, works: Sequence[_Work]) -> list[tuple[Entry
     while left:
         done, error = in_turn(connection, [steps for _, steps in left])
         if error is not None:
-            failed.append((left[done][0], error))
+            entry, steps = left[done]
+            if error.sqlstate in retries.CONFLICTS:
+                error = _refusal(connection, steps)
+            failed += [(entry, error)] if error is not None else []
         left = left[done + 1 :]
     return failed
 
 
+def _refusal(connection: Connection, steps: Sequence[Step]) -> ServerError | None:
+    try:
+        retries.retried(partial(whole, connection, steps))
+    except ServerError as error:
+        return error
+    return None
+
+
 def _adding(entry: Entry, each: ForeignKey) -> Step:
     return Step(str(entry), each.add(unchecked=True))
-
-
-def _add(entry: Entry, each: ForeignKey, connection: Connection, *, again: bool) -> None:  # noqa: ARG001 - the form of an attempt
-    whole(connection, [_adding(entry, each)])
 
 
 def _culprits(connection: Connection, each: Index | ForeignKey, sqlstate: str) -> str:

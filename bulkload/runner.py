@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext
 
 from psycopg.pq import TransactionStatus
 
-from bulkload import catalog, ledger, ultra
+from bulkload import catalog, ledger, retries, ultra
 from bulkload.atomic import start
 from bulkload.blame import Blaming
 from bulkload.census import check
@@ -73,6 +73,9 @@ def run(
     what was dropped, a duplicate key say, `Mode.OPTIMIZED` undoes all and loads once more with nothing dropped, so that
     the records are found, if `rejects` lets any through.
 
+    What a deadlock or a serialization failure undoes is done again, a few times: a batch in `Mode.STANDARD`, a
+    transaction in `Mode.ULTRA`, and in `Mode.OPTIMIZED` the whole load, or what came after its last savepoint.
+
     In `Mode.STANDARD`, where a failure cannot undo what earlier chunks wrote, all sources are checked first, so that a
     reject too many or a file that is cut short is found before anything is written. Standard input is kept in a
     temporary file meanwhile.
@@ -81,6 +84,8 @@ def run(
     """
     if mode is Mode.ULTRA:
         ultra.refuse(connection, clear=clear)
+    # A caller's own transaction is not undone by what fails in it.
+    whole = mode is Mode.OPTIMIZED and connection.info.transaction_status == TransactionStatus.IDLE
     report, plan = Report(), plan_of(inputs)
     rejects = rejects if rejects is not None else Rejects()
     with (
@@ -92,13 +97,21 @@ def run(
     ):
         if mode is Mode.STANDARD:
             # Together, so that a fault in the sources undoes what was prepared.
-            with report.phase("check sources"), transaction(connection):
+            with report.phase("check sources"), refused("COMMIT"), transaction(connection):
                 if prepare is not None:
                     prepare(connection)
                     prepare = None
                 _check_first(connection, sources, plan, schema, rejects, clear=clear, chunk=chunk)
 
         def load_all(drops: Drops, report: Report) -> Report:
+            if not whole:
+                return load_once(drops, report)
+            # Nothing of it is in, the sources are read again, and records rejected meanwhile are found again.
+            return retries.retried(
+                lambda: load_once(drops, Report()), rejects.restart, attempts=retries.WHOLE_ATTEMPTS
+            )  # fmt: skip
+
+        def load_once(drops: Drops, report: Report) -> Report:
             with _started(
                 connection, sources, plan, schema=schema, mode=mode, clear=clear, drops=drops,
                 levers=levers or Levers(), prepare=prepare, report=report, processes=processes,

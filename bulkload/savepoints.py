@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 
 import attrs
 
-from bulkload import statements
+from bulkload import retries, statements
 from bulkload.errors import ServerError
 from bulkload.report import Report
 from bulkload.server import Connection, refused, transaction
@@ -43,6 +43,22 @@ class Undo:
         with refused("ROLLBACK TO SAVEPOINT"):
             self._connection.execute(_SQL["back_to_savepoint"].text)
         self._uncount()
+
+    def whole(self, write: Callable[[], object], undone: Callable[[], object] | None = None) -> None:
+        """Have `write` write what is whole or undone, as in `unit`; again, where others were in its way and it was.
+
+        `undone` is called before each further attempt. Raises ServerError; UnknownOutcomeError where a transaction may
+        be in all the same.
+        """
+        if not self.kept:
+            write()
+            return
+
+        def attempt() -> None:
+            with self.unit():
+                write()
+
+        retries.retried(attempt, undone)
 
     @contextmanager
     def unit(self) -> Generator[None]:

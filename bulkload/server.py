@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import accumulate
-from typing import LiteralString
+from typing import LiteralString, cast
 
 import attrs
 import psycopg
@@ -14,10 +15,14 @@ from psycopg import IsolationLevel, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import PipelineStatus, TransactionStatus
 
-from bulkload import statements
-from bulkload.errors import ConnectError, ServerError, one_line
+from bulkload import retries, statements
+from bulkload.errors import ConnectError, ServerError, UnknownOutcomeError, one_line
+from bulkload.silence import KEEPALIVES, Session, Watched
 
 _SQL = statements.load("session")
+
+# What a commit without an answer was told to do.
+_UNKNOWN = "COMMIT, whose answer was lost with the connection: all that it was for is in, or nothing of it"
 
 Connection = psycopg.Connection[tuple[object, ...]]
 Cursor = psycopg.Cursor[tuple[object, ...]]
@@ -35,8 +40,9 @@ def refused(doing: str, table: str = "") -> Generator[None]:
 def connect(conninfo: str) -> Connection:
     """A connection in autocommit mode. Raises ConnectError; the message never holds the password.
 
-    Session settings that a server or role may have been given for its web requests, and which would end a load half
-    way, are lifted for this session alone.
+    A server that is full, or starting, is tried again for half a minute. Session settings that a server or role may
+    have been given for its web requests, and which would end a load half way, are lifted for this session alone. A
+    connection that is lost on its way ends, see `bulkload.silence`.
     """
     # libpq ends the password at the first @, and would quote the rest as the name of a host.
     if re.match(r"postgres(?:ql)?://[^/?]*@[^/?]*@", conninfo):
@@ -44,9 +50,10 @@ def connect(conninfo: str) -> Connection:
     try:
         # What the string says itself holds; but text is UTF-8, whatever the client's locale is.
         given = conninfo_to_dict(conninfo)
-        defaults: dict[str, str | int] = {"fallback_application_name": "bulkload", "keepalives_idle": 30}
+        defaults: dict[str, str | int] = {"fallback_application_name": "bulkload", **KEEPALIVES}
         missing = {name: value for name, value in defaults.items() if name not in given}
-        connection = psycopg.connect(make_conninfo(conninfo, client_encoding="utf8", **missing), autocommit=True)
+        whole_conninfo = make_conninfo(conninfo, client_encoding="utf8", **missing)
+        connection = retries.let_in(lambda: Watched.connect(whole_conninfo, autocommit=True), _without_secrets)
     except psycopg.OperationalError as error:
         raise ConnectError(f"cannot connect: {_without_secrets(error)}") from None
     except psycopg.ProgrammingError as error:
@@ -60,9 +67,16 @@ def connect(conninfo: str) -> Connection:
 
 
 def prepare_session(connection: Connection) -> None:
-    """Lift the limits of time that would end a load half way, for a session of this package's own."""
+    """Lift the limits of time that would end a load half way, for a session of this package's own.
+
+    Of itself, the server ends it soon when the client is gone, so that others get its locks.
+    """
     with refused("setting up the session"):
-        connection.execute(_SQL["settings"].text)
+        row = connection.execute(_SQL["settings"].text).fetchone()
+    if row is not None and isinstance(connection, Watched):
+        pid, since = cast("tuple[int, dt.datetime]", row[1:])
+        # The number that a pooler gives is not that of the server's process, which is another one later.
+        connection.session = Session(pid, since) if pid == connection.info.backend_pid else None
 
 
 def commit_asynchronously(connection: Connection) -> None:
@@ -104,14 +118,23 @@ def _version(number: int) -> str:
 
 @contextmanager
 def transaction(connection: Connection) -> Generator[None]:
-    """A transaction that sees what others commit while it runs, whatever the session's default; or a savepoint."""
+    """A transaction that sees what others commit while it runs, whatever the session's default; or a savepoint.
+
+    Raises UnknownOutcomeError where the connection is lost amid the commit.
+    """
     idle = connection.info.transaction_status == TransactionStatus.IDLE
     before = connection.isolation_level
     if idle:
         connection.isolation_level = IsolationLevel.READ_COMMITTED
+    committing = False
     try:
         with connection.transaction():
             yield
+            committing = idle
+    except psycopg.OperationalError as error:
+        if committing and retries.is_loss(error):
+            raise UnknownOutcomeError.of(error, _UNKNOWN) from error
+        raise
     finally:
         if idle and not connection.closed and connection.info.transaction_status == TransactionStatus.IDLE:
             connection.isolation_level = before

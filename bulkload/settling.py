@@ -93,8 +93,12 @@ class Settler:
         values = [ids, *self._values(rows, settlement)[1:]]
         return relation, self._load.encoders[relation].rows([[each[place] for place in owned] for each in values]), True
 
-    def write(self, rows: Rows, settlement: Settlement) -> None:
-        """Write rows some of which may exist. Raises ServerError."""
+    def write_all(self, mapped: Mapped, settlement: Settlement) -> None:
+        """Write the rows of a chunk, some of which may exist. Raises ServerError."""
+        for rows in mapped.rows:
+            self._write(rows, settlement)
+
+    def _write(self, rows: Rows, settlement: Settlement) -> None:
         relation = self._by_name[rows.relation]
         if relation.conflict is None or rows.keys:
             self._load.write_encoded(relation, [self._encoded(rows, settlement)])

@@ -125,6 +125,12 @@ class Buffers(ABC):
                     del known[key]
         Buffers.clear(self)
 
+    def take_back(self) -> None:
+        """The batch was undone, and is still to be written: keys first met in it have the ids that were handed out."""
+        for relation, batch in self.batches.items():
+            if isinstance(relation, Entity) and batch.fresh:
+                self.known[relation].update(batch.fresh)
+
     def clear(self) -> None:
         """Begin a new batch: the rows of this one were taken."""
         for batch in self.batches.values():

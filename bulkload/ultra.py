@@ -279,9 +279,11 @@ def _put_back(connection: Connection, session: _Session, load: int, jobs: int) -
 
 @contextmanager
 def _usable(connection: Connection, session: _Session, load: int) -> Generator[Connection]:
-    """The connection; or another one, where it was interrupted amid a statement and takes no more of them."""
+    """The connection; or another one, where it takes no more statements: it was interrupted amid one, or was lost."""
     with suppress(psycopg.Error):
         connection.rollback()
+        # It may be lost on its way, which nobody has noticed; then it is closed now.
+        connection.execute(_SESSION["session_runs"].text, {"pid": session.pid})
     if connection.broken:
         # Whoever ended the session may want no other one.
         raise ServerError("the session was ended")

@@ -8,10 +8,11 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
+from functools import partial
 
 import psycopg
 
-from bulkload import ledger
+from bulkload import ledger, retries
 from bulkload.errors import ServerError
 from bulkload.load import Load
 from bulkload.plan import AnyRelation
@@ -88,7 +89,9 @@ class Writers:
         done()
 
     def _written(self, rows: Sequence[tuple[AnyRelation, bytes]]) -> Written:
-        connection = self._connection()
+        return retries.retried(partial(self._write, self._connection(), rows))
+
+    def _write(self, connection: Connection, rows: Sequence[tuple[AnyRelation, bytes]]) -> Written:
         written: Written = []
         with refused("writing the rows of a chunk"), transaction(connection):
             for relation, data in rows:

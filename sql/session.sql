@@ -2,10 +2,18 @@
 
 -- settings --
 -- Time limits that suit web requests would end a load half way. How long to wait for tables is said where they are
--- locked; the names are those of all versions.
-SELECT set_config(name, '0', false) FROM pg_settings
-WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout',
-               'transaction_timeout')
+-- locked; the names are those of all versions. A client that is gone is noticed within a minute while the session waits
+-- for it, and soon while it works, unless somebody has set that himself; who it is, is told for whoever asks for it.
+-- Not every system can look for a client while it works.
+SELECT set_config(name, value, false), pg_backend_pid(),
+       (SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid())
+FROM pg_settings
+JOIN (VALUES ('statement_timeout', '0', true), ('lock_timeout', '0', true),
+             ('idle_in_transaction_session_timeout', '0', true), ('idle_session_timeout', '0', true),
+             ('transaction_timeout', '0', true), ('tcp_keepalives_idle', '30', false),
+             ('tcp_keepalives_interval', '10', false), ('tcp_keepalives_count', '3', false),
+             ('client_connection_check_interval', '10s', false)) AS wanted (name, value, always) USING (name)
+WHERE always OR (source = 'default' AND (name NOT LIKE 'client%' OR version() LIKE '%linux%'))
 
 -- async_commit --
 -- A commit is told before it is on the disk.
@@ -18,6 +26,23 @@ RESET synchronous_commit
 -- session_runs --
 -- Whether a session is still there.
 SELECT 1 FROM pg_stat_activity WHERE pid = %(pid)s
+
+-- at_work --
+-- What a session is doing, for another one: whether it is at work, not waiting for its client in turn, and who holds a
+-- lock that it waits for.
+SELECT coalesce(state = 'disabled' OR (state = 'active' AND coalesce(wait_event, '') NOT IN ('ClientRead', 'ClientWrite')),
+                true),
+       CASE WHEN wait_event_type = 'Lock' THEN (
+           SELECT string_agg(format('process %%s (user %%s, %%s%%s)', b.pid, coalesce(b.usename, '?'),
+                                    coalesce(nullif(b.application_name, '') || ', ', ''),
+                                    coalesce(b.state || ' since ' || date_trunc('second', b.state_change),
+                                             'autovacuum or the like')), '; ')
+           FROM pg_stat_activity b WHERE b.pid = ANY(pg_blocking_pids(a.pid))) END
+FROM pg_stat_activity a WHERE pid = %(pid)s AND backend_start = %(since)s
+
+-- end_session --
+-- What it holds is let go.
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = %(pid)s AND backend_start = %(since)s
 
 -- begin --
 -- As bulkload.server.transaction: it sees what others commit while it runs, whatever the session's default.

@@ -13,7 +13,8 @@ PACKAGE = Path(bulkload.__file__).parent
 
 # From the ground up: a module imports from those that stand before it, and from nothing else of the package.
 LAYERS = (
-    "errors", "statements", "records", "tables", "plan", "columns", "fields", "packing", "encode", "report", "server",
+    "errors", "statements", "records", "tables", "plan", "columns", "fields", "packing", "encode", "report", "retries",
+    "silence", "server",
     "catalog", "rights", "definitions", "locks", "choice", "rebuild", "ledger", "builders", "restore", "recovery",
     "ids", "stream", "merge", "ownership", "savepoints", "source", "slices", "sink", "exchange", "mode", "load",
     "atomic", "ultra", "memory", "path", "json_split", "json_records", "csv_records", "formats", "rejects", "job",
