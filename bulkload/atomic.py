@@ -6,11 +6,12 @@ import logging
 import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 
 import attrs
 from psycopg import sql
 
-from bulkload import catalog, locks, rebuild, recovery, rights, statements
+from bulkload import catalog, locks, rebuild, recovery, retries, rights, statements
 from bulkload.catalog import TableName, Target
 from bulkload.choice import Choice, Circumstances, Drop, Drops, Growth, choose
 from bulkload.errors import ServerError, UsageError
@@ -123,22 +124,44 @@ def make_ready(
 ) -> Prepared:
     """Take the locks, empty the tables where they are to be, and choose what is taken away; in a transaction."""
     with report.phase("lock"):
-        found = look_at(connection, plan, schema, drops, expected, clear=clear)
-        targets, emptied = found.targets, found.emptied
-        # Before locks are waited for, which would be in the way of a load that runs.
-        _left_by_dead(connection, plan, targets, emptied)
-        taken = locks_of(plan, found)
-        locks.take(connection, taken)
-        # Who held them may have changed something, or made it anew under other oids.
-        choice = _chosen(connection, plan, targets, emptied, drops, expected)
-        if not set(locks_of(plan, Prepared(targets, emptied, choice))) <= set(taken):
-            raise ServerError("indexes and constraints were changed while their locks were waited for; run it again")
+        found = retries.retried(
+            partial(_locked, connection, plan, schema, drops, expected, clear=clear), states={retries.CHANGED}
+        )
+    targets, emptied, choice = found.targets, found.emptied, found.choice
     left = _left_by_dead(connection, plan, targets, emptied)
     _clear(connection, emptied, report)
     if left:
         recovery.take_over(connection, left)
         choice = _chosen(connection, plan, targets, emptied, drops, expected)
     return Prepared(targets, emptied, choice)
+
+
+def _locked(
+    connection: Connection,
+    plan: Plan,
+    schema: str,
+    drops: Drops,
+    expected: Mapping[str, float] | None,
+    *,
+    clear: bool,
+) -> Prepared:
+    """What there is when the locks for it are taken; where others are needed then, those are let go."""
+    with transaction(connection):
+        found = look_at(connection, plan, schema, drops, expected, clear=clear)
+        targets, emptied = found.targets, found.emptied
+        # Before locks are waited for, which would be in the way of a load that runs.
+        _left_by_dead(connection, plan, targets, emptied)
+        taken = locks_of(plan, found)
+        locks.take(connection, taken)
+        # Who held them may have changed something, or made it anew under other oids: another load, say.
+        choice = _chosen(connection, plan, targets, emptied, drops, expected)
+        locked = Prepared(targets, emptied, choice)
+        if not set(locks_of(plan, locked)) <= set(taken):
+            raise ServerError(
+                "indexes and constraints were changed while their locks were waited for; run it again",
+                sqlstate=retries.CHANGED,
+            )
+    return locked
 
 
 def locks_of(plan: Plan, prepared: Prepared) -> list[Lock]:

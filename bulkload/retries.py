@@ -28,6 +28,12 @@ CONFLICTS: frozenset[str | None] = frozenset(
 )
 """The SQLSTATEs of what ends a transaction for the sake of another one: 40P01, 40001, 55P03."""
 
+CHANGED = "40001"
+"""What a decision rests on is not so any more; the server's own word for it is serialization_failure."""
+
+DEADLOCKS = CONFLICTS - {errors.LockNotAvailable.sqlstate}
+"""Those after which a whole load is done again; where it was a lock that was not to be had, it has waited for that."""
+
 ATTEMPTS = 5
 """Of a transaction that is one of many."""
 WHOLE_ATTEMPTS = 3

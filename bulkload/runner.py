@@ -108,7 +108,8 @@ def run(
                 return load_once(drops, report)
             # Nothing of it is in, the sources are read again, and records rejected meanwhile are found again.
             return retries.retried(
-                lambda: load_once(drops, Report()), rejects.restart, attempts=retries.WHOLE_ATTEMPTS
+                lambda: load_once(drops, Report()), rejects.restart, states=retries.DEADLOCKS,
+                attempts=retries.WHOLE_ATTEMPTS,
             )  # fmt: skip
 
         def load_once(drops: Drops, report: Report) -> Report:

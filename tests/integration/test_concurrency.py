@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, cast
 
 import psycopg
 import pytest
@@ -78,7 +78,7 @@ class Beside:
         self.added: list[tuple[str, int, list[str]]] = []
         self.failures: list[BaseException] = []
 
-    def __enter__(self) -> Beside:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -158,7 +158,7 @@ def test_loads_at_once_beside_a_backend(
     wanted = [(each["slug"], each["version"], each["words"]) for each in expected.values()]
     assert found == sorted([*wanted, *beside.added])
     texts = [text for (text,) in pages.execute("SELECT text FROM words ORDER BY 1")]
-    assert texts == sorted({word for _, _, words in found for word in words})
+    assert texts == sorted({word for _, _, words in found for word in cast("list[str]", words)})
     assert pages.execute(ORPHANS).fetchone() == (0,)
     by_loads = sum(report.tables["pages"].inserted for report in reports)
     assert by_loads == len(expected)
