@@ -573,6 +573,18 @@ def test_standard_input_is_read_in_both_modes(site: Site, empty: str, small: Pat
     assert counts(empty)["items"] == len({record["AOID"] for record in json.loads(items)})
 
 
+@MODES
+def test_standard_input_that_ends_early_ends_the_run(site: Site, filled: str, small: Path, mode: Sequence[str]) -> None:
+    """As where the program that writes it dies: what came until then is not taken for all."""
+    before = snapshot(filled)
+    items = (small / "items.json").read_bytes()
+    half = items[: len(items) // 2]
+    done = site.run("import-items", "-q", "--dsn", filled, *mode, "--clear", "--items-file", "-", stdin=half)
+    assert done.code == 1
+    assert "standard input" in complaint(done)
+    assert snapshot(filled) == before
+
+
 def test_variables_in_a_path_are_expanded(site: Site, empty: str, small: Path) -> None:
     """`~` and `$VARS` in the name of a file are expanded, as a shell would."""
     done = site.run(

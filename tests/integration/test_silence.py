@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Generator, Sequence
@@ -26,6 +29,7 @@ from bulkload import (
     Sink,
     Source,
     Table,
+    gamedb,
     record,
     run,
     shares,
@@ -239,6 +243,32 @@ def test_whoever_is_waited_for_is_named(
     assert not failures
     assert numbers(texts) == list(range(16))
     count(f"a lock of another session, {mode.value}", "told and waited for")
+
+
+HASTY_COMMAND = """
+import sys
+from bulkload import silence
+from bulkload.cli import main
+silence._LOOK, silence._PATIENCE = 0.15, 0.4
+sys.exit(main())
+"""
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_a_command_whose_connection_is_swallowed_fails(gamedb_database: str, tmp_path: Path) -> None:
+    """With the code of a failure, one line, and the tables as before."""
+    files = gamedb.generate(tmp_path, gamedb.Sizes(items=30, nanos=3, perks=3, symbiants=3), 1)
+    with Hole(gamedb_database) as hole, psycopg.connect(gamedb_database, autocommit=True) as admin:
+        # A row by COPY.
+        hole.arm(b"PGCOPY")
+        arguments = ["import-items", "-q", "--optimized", "--clear", "--items-file", str(files.items), "--dsn"]
+        command = [sys.executable, "-c", HASTY_COMMAND, *arguments, hole.conninfo(servers.name_of(gamedb_database))]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 1
+        assert re.fullmatch(rf"\S+ bulkload: .*: {LOST}.*\n", done.stderr)
+        settled(admin)
+        assert admin.execute("SELECT count(*) FROM items").fetchone() == (0,)
+    count("connection of a command swallowed", "told")
 
 
 def test_an_interrupt_of_a_swallowed_connection(
