@@ -25,6 +25,7 @@ from bulkload.errors import (
     SchemaError,
     ServerError,
     SourceError,
+    UnknownOutcomeError,
     UsageError,
     shown,
 )
@@ -93,6 +94,7 @@ __all__ = [
     "Statements",
     "Table",
     "TableReport",
+    "UnknownOutcomeError",
     "Update",
     "UsageError",
     "WithRejects",

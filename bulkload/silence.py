@@ -116,6 +116,8 @@ class Watched(psycopg.Connection[tuple[object, ...]]):
                 if self.session is None:
                     return False
                 found = other.execute(_SQL["at_work"].text, attrs.asdict(self.session)).fetchone()
+        except psycopg.errors.ConnectionTimeout:
+            return True
         except psycopg.Error as error:
             logger.debug("nobody could be asked what the session is at: %s", one_line(str(error)))
             # A server that answers, were it that it is full, is there.

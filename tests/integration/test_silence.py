@@ -29,6 +29,7 @@ from bulkload import (
     Sink,
     Source,
     Table,
+    UnknownOutcomeError,
     gamedb,
     record,
     run,
@@ -36,7 +37,6 @@ from bulkload import (
     silence,
 )
 from bulkload.choice import Drop, Drops
-from bulkload.errors import UnknownOutcomeError
 from bulkload.server import Connection, connect
 from tests import server as servers
 from tests.faults import count
@@ -126,8 +126,16 @@ class At:
         what()
 
 
-@pytest.mark.parametrize("reads", [True, False], ids=["taken", "piling up"])
-@pytest.mark.parametrize("mode", [Mode.STANDARD, Mode.OPTIMIZED, Mode.ULTRA])
+@pytest.mark.parametrize(
+    ("mode", "reads"),
+    [
+        (Mode.STANDARD, True),
+        (Mode.STANDARD, False),
+        (Mode.OPTIMIZED, True),
+        (Mode.OPTIMIZED, False),
+        (Mode.ULTRA, True),
+    ],
+)
 def test_what_is_swallowed_ends_the_load(
     texts: Connection, database: str, source: Path, mode: Mode, reads: bool
 ) -> None:
