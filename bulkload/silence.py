@@ -12,7 +12,10 @@ https://blog.cloudflare.com/when-tcp-sockets-refuse-to-die/
 from __future__ import annotations
 
 import datetime as dt
+import fcntl
 import logging
+import sys
+import termios
 import time
 from typing import TypeVar, cast
 
@@ -91,7 +94,7 @@ class Watched(psycopg.Connection[tuple[object, ...]]):
 
     def _watched(self, gen: PQGen[T]) -> PQGen[T]:
         heard = looked = time.monotonic()
-        suspected = False
+        suspected, under_way = False, -1
         try:
             wait = next(gen)
             while True:
@@ -102,6 +105,10 @@ class Watched(psycopg.Connection[tuple[object, ...]]):
                 elif time.monotonic() - looked >= _LOOK:
                     before, suspected = suspected, self._looked_at(time.monotonic() - heard)
                     looked = time.monotonic()
+                    then, under_way = under_way, self._under_way()
+                    if under_way != then and then >= 0:
+                        # The line is but slow.
+                        heard, suspected = looked, False
                     # An answer may have been on its way at the first look, not at the next one as well.
                     if before and suspected and looked - heard >= _PATIENCE:
                         self._give_up(looked - heard)
@@ -132,6 +139,15 @@ class Watched(psycopg.Connection[tuple[object, ...]]):
         if holders:
             logger.warning("waiting for %.0f s for %s", seconds, holders)
         return not at_work
+
+    def _under_way(self) -> int:
+        """Bytes that were sent, and that the other machine has not yet confirmed to have."""
+        try:
+            # https://man7.org/linux/man-pages/man7/tcp.7.html, SIOCOUTQ
+            found = fcntl.ioctl(self.pgconn.socket, termios.TIOCOUTQ, bytes(4))
+        except OSError:
+            return 0
+        return int.from_bytes(found, sys.byteorder)
 
     def _give_up(self, seconds: float) -> None:
         self._silent = (

@@ -10,12 +10,30 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable
 from types import TracebackType
 
 from bench.line import Blocks, Line
 
 _BLOCK = 1 << 16
+_SPEED = 3_000_000
+"""Bytes a second of a slow line."""
+
+
+class SlowLine(Line):
+    """A line that takes a few megabytes a second of what a client sends, and keeps none of it back."""
+
+    def __init__(self, conninfo: str) -> None:
+        super().__init__(conninfo)
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BLOCK)
+
+    def _take(self, source: socket.socket, blocks: Blocks, see: Callable[[bytes], None]) -> None:
+        def seen(block: bytes) -> None:
+            see(block)
+            time.sleep(len(block) / _SPEED)
+
+        super()._take(source, blocks, seen)
 
 
 class Hole(Line):

@@ -27,7 +27,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from bulkload import Plan, Table, builders, embedded, ledger, rebuild, record, restore, start
+from bulkload import Plan, Table, builders, embedded, ledger, rebuild, record, restore, retries, start
 from bulkload.choice import Drop, Drops
 from bulkload.errors import BulkloadError
 from bulkload.recovery import drop_by_hand, recover, relations_named, restore_by_hand
@@ -96,6 +96,7 @@ def world(conninfo: str, rows: int) -> Generator[World]:
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that is gone is not waited for."""
     monkeypatch.setattr(builders, "_PATIENCE", 0.5)
+    monkeypatch.setattr(retries, "_PATIENCE", 0.5)
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ from bulkload.choice import Drop, Drops
 from bulkload.server import Connection, connect
 from tests import server as servers
 from tests.faults import count
-from tests.hole import Hole
+from tests.hole import Hole, SlowLine
 
 SCHEMA = "CREATE TABLE texts (number int, body text); CREATE INDEX texts_number ON texts (number)"
 LOCKS = """
@@ -211,6 +211,14 @@ def test_a_server_that_is_at_work_is_waited_for(slow: Connection, database: str,
         load(line.conninfo(servers.name_of(database)), source, mode)
     assert numbers(slow) == list(range(16))
     count(f"a statement that takes long, {mode.value}", "waited for")
+
+
+def test_a_line_that_is_slow_is_waited_for(texts: Connection, database: str, source: Path) -> None:
+    """The server has nothing to do meanwhile but to wait for us, as it has where all is lost."""
+    with SlowLine(database) as line:
+        load(line.conninfo(servers.name_of(database)), source, Mode.OPTIMIZED)
+    assert numbers(texts) == list(range(16))
+    count("a slow line, optimized", "waited for")
 
 
 @pytest.fixture

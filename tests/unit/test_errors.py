@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from bulkload import BulkloadError, FitError, RecordError, ServerError, SourceError
+from bulkload import BulkloadError, FitError, RecordError, ServerError, SourceError, UnknownOutcomeError
 from bulkload.errors import shown
 
 
@@ -19,6 +19,7 @@ from bulkload.errors import shown
             "f.json", "record 3", "A"
         ),
         ServerError("no", sqlstate="23505", table="t", column="c", constraint="t_pkey"),
+        UnknownOutcomeError("lost", said="closed"),
     ],
 )
 def test_errors_pickle(error: BulkloadError) -> None:
