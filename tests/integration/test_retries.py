@@ -38,7 +38,7 @@ from bulkload import (
     shares,
 )
 from bulkload.choice import Drop, Drops
-from bulkload.recovery import drop_by_hand, restore_by_hand
+from bulkload.recovery import drop_by_hand, relations_named, restore_by_hand
 from bulkload.server import Connection, connect
 from tests import corpus, ultra_jobs
 from tests.faults import count
@@ -107,6 +107,18 @@ def settled(admin: Connection) -> None:
     while found := admin.execute(query).fetchall():
         assert time.monotonic() < until, found
         time.sleep(0.02)
+
+
+def waits(admin: Connection, kind: str) -> None:
+    """Until a session waits for a lock of that kind."""
+    until = time.monotonic() + 30
+    query = """
+        SELECT FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+        WHERE NOT granted AND locktype = %s AND datname = current_database()
+    """
+    while admin.execute(query, [kind]).fetchone() is None:
+        assert time.monotonic() < until
+        time.sleep(0.01)
 
 
 # ----------------------------------------------------------------------------------------- others were in the way
@@ -189,11 +201,7 @@ def test_a_deadlock_between_two_sessions_is_resolved(
         other.execute("INSERT INTO words (text) VALUES ('b')")
         thread = threading.Thread(target=work)
         thread.start()
-        waiting = "SELECT FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'"
-        until = time.monotonic() + 30
-        while pages.execute(waiting).fetchone() is None:
-            assert time.monotonic() < until
-            time.sleep(0.01)
+        waits(pages, "transactionid")
         other.execute("INSERT INTO words (text) VALUES ('a')")
     thread.join()
     assert not failures
@@ -202,6 +210,46 @@ def test_a_deadlock_between_two_sessions_is_resolved(
     assert pages.execute("SELECT text FROM words ORDER BY 1").fetchall() == [("a",), ("b",)]
     settled(pages)
     count("a deadlock with another session, standard", "done again")
+
+
+def test_a_key_whose_check_is_locked_out_is_checked(
+    connection: Connection, database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By a session that goes for the same tables the other way round."""
+    connection.execute("""
+        CREATE TABLE parents (id int PRIMARY KEY);
+        CREATE TABLE children (parent_id int CONSTRAINT of_parent REFERENCES parents);
+        INSERT INTO parents VALUES (1); INSERT INTO children VALUES (1);
+    """)
+    before = corpus.picture(connection)
+    failures: list[BaseException] = []
+    with connect(make_conninfo(database, options="-c deadlock_timeout=2s")) as own:
+        tables = relations_named(own, "public", ["children"])
+        drop_by_hand(own, tables, foreign_keys=True, keys=False)
+        # A restore that died had come so far.
+        own.execute(
+            "ALTER TABLE children ADD CONSTRAINT of_parent FOREIGN KEY (parent_id) REFERENCES parents NOT VALID"
+        )
+
+        def work() -> None:
+            try:
+                restore_by_hand(own, tables)
+            except BaseException as error:
+                failures.append(error)
+
+        with psycopg.connect(make_conninfo(database, options="-c deadlock_timeout=1min")) as other:
+            other.execute("LOCK TABLE parents IN ACCESS EXCLUSIVE MODE")
+            thread = threading.Thread(target=work)
+            thread.start()
+            waits(connection, "relation")
+            other.execute("LOCK TABLE children IN SHARE UPDATE EXCLUSIVE MODE")
+        thread.join()
+    assert not failures
+    assert "(SQLSTATE 40P01); trying again in" in caplog.text
+    assert corpus.picture(connection) == before
+    assert ledger.outstanding(connection) == []
+    settled(connection)
+    count("a deadlock amid the check of a foreign key", "done again")
 
 
 def test_an_index_whose_building_is_in_the_way_is_built(
