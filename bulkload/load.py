@@ -165,15 +165,6 @@ class Load(Buffers):
         with self._writing(relation):
             self._send(relation, b"".join(rows))
 
-    def write_together(self, rows: Mapping[AnyRelation, Iterable[bytes]]) -> None:
-        """The same of several relations, parents first: all of them, or none."""
-        if rows:
-            self.undo.whole(lambda: self._write_encoded(rows))
-
-    def _write_encoded(self, rows: Mapping[AnyRelation, Iterable[bytes]]) -> None:
-        for relation, encoded in rows.items():
-            self.write_encoded(relation, encoded)
-
     def write_settled(self, entity: AnyEntity, values: Sequence[Sequence[object]], settled: Settled) -> None:
         """Write rows that were added elsewhere, their ids as they were settled; they are there when it returns."""
         columns = [settled.ids, *values[1:]]

@@ -208,7 +208,8 @@ class SeveralOutbox(Outbox):
 
     def _send(self) -> None:
         # Before any other chunk can refer to them: those are written on connections of their own.
-        self._load.write_together({relation: encoded for relation, encoded in self._shared.items() if encoded})
+        if any(self._shared.values()):
+            self._load.undo.whole(self._write_shared)
         for encoded in self._shared.values():
             encoded.clear()
         chunks = [chunk for chunk in self._pending if chunk.whole]
@@ -223,6 +224,11 @@ class SeveralOutbox(Outbox):
         for rows in self._rows.values():
             rows.clear()
         self._pending, self._size = [chunk for chunk in self._pending if not chunk.whole], 0
+
+    def _write_shared(self) -> None:
+        for relation, encoded in self._shared.items():
+            if encoded:
+                self._load.write_encoded(relation, encoded)
 
 
 def _count(chunks: Sequence[Pending]) -> None:
