@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -71,10 +70,10 @@ def prepare_session(connection: Connection) -> None:
 
     Of itself, the server ends it soon when the client is gone, so that others get its locks.
     """
-    with refused("setting up the session"):
-        row = connection.execute(_SQL["settings"].text).fetchone()
+    steps = [Step("setting up the session", _SQL[name].text) for name in ("no_statement_timeout", "settings")]
+    row = pipelined(connection, steps)[1].fetchone()
     if row is not None and isinstance(connection, Watched):
-        pid, since = cast("tuple[int, dt.datetime]", row[1:])
+        pid, since = cast("tuple[int, int]", row[1:])
         # The number that a pooler gives is not that of the server's process, which is another one later.
         connection.session = Session(pid, since) if pid == connection.info.backend_pid else None
 

@@ -11,7 +11,6 @@ https://blog.cloudflare.com/when-tcp-sockets-refuse-to-die/
 
 from __future__ import annotations
 
-import datetime as dt
 import fcntl
 import logging
 import sys
@@ -52,7 +51,8 @@ class Session:
     """A session of the server; the number of its process alone is another one's some day."""
 
     pid: int
-    since: dt.datetime
+    since: int
+    """When it began, in microseconds of 1970, which are written alike whatever the settings."""
 
 
 class _Brief(psycopg.Connection[tuple[object, ...]]):

@@ -1,16 +1,21 @@
 -- What a session of this package's own is set to, when it begins.
 
+-- no_statement_timeout --
+-- First of all, since what comes next may itself take longer.
+SET statement_timeout TO 0
+
 -- settings --
 -- Time limits that suit web requests would end a load half way. How long to wait for tables is said where they are
 -- locked; the names are those of all versions. A client that is gone is noticed within a minute while the session waits
 -- for it, and soon while it works, unless somebody has set that himself; who it is, is told for whoever asks for it.
 -- Not every system can look for a client while it works.
 SELECT set_config(name, value, false), pg_backend_pid(),
-       (SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid())
+       (SELECT (extract(epoch FROM backend_start) * 1000000)::bigint FROM pg_stat_activity
+        WHERE pid = pg_backend_pid())
 FROM pg_settings
-JOIN (VALUES ('statement_timeout', '0', true), ('lock_timeout', '0', true),
-             ('idle_in_transaction_session_timeout', '0', true), ('idle_session_timeout', '0', true),
-             ('transaction_timeout', '0', true), ('tcp_keepalives_idle', '30', false),
+JOIN (VALUES ('lock_timeout', '0', true), ('idle_in_transaction_session_timeout', '0', true),
+             ('idle_session_timeout', '0', true), ('transaction_timeout', '0', true),
+             ('tcp_keepalives_idle', '30', false),
              ('tcp_keepalives_interval', '10', false), ('tcp_keepalives_count', '3', false),
              ('client_connection_check_interval', '10s', false)) AS wanted (name, value, always) USING (name)
 WHERE always OR (source = 'default' AND (name NOT LIKE 'client%' OR version() LIKE '%linux%'))
@@ -38,11 +43,11 @@ SELECT coalesce(state = 'disabled' OR (state = 'active' AND coalesce(wait_event,
                                     coalesce(b.state || ' since ' || date_trunc('second', b.state_change),
                                              'autovacuum or the like')), '; ')
            FROM pg_stat_activity b WHERE b.pid = ANY(pg_blocking_pids(a.pid))) END
-FROM pg_stat_activity a WHERE pid = %(pid)s AND backend_start = %(since)s
+FROM pg_stat_activity a WHERE pid = %(pid)s AND (extract(epoch FROM backend_start) * 1000000)::bigint = %(since)s
 
 -- end_session --
 -- What it holds is let go.
-SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = %(pid)s AND backend_start = %(since)s
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = %(pid)s AND (extract(epoch FROM backend_start) * 1000000)::bigint = %(since)s
 
 -- begin --
 -- As bulkload.server.transaction: it sees what others commit while it runs, whatever the session's default.

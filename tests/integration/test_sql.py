@@ -47,7 +47,7 @@ NOT_PREPARED = {
     "add_constraint_only", "add_foreign_key_unchecked", "validate_foreign_key", "promote_key", "attach_index",
     "comment_index", "comment_constraint", "cluster_on", "replica_identity", "set_statistics", "set_unlogged",
     "set_logged", "async_commit", "sync_commit", "begin", "commit", "savepoint", "release", "undo", "next_savepoint",
-    "back_to_savepoint",
+    "back_to_savepoint", "no_statement_timeout",
 }  # fmt: skip
 
 BLOCKS = [
