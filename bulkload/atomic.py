@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
@@ -38,6 +38,7 @@ def start(
     schema: str = "public",
     mode: Mode = Mode.OPTIMIZED,
     clear: bool = False,
+    cascade: bool = False,
     drops: Drops | None = None,
     expected: Mapping[str, float] | None = None,
     batch_rows: int | None = BATCH_ROWS,
@@ -46,7 +47,8 @@ def start(
 ) -> Generator[Load]:
     """A load into the plan's tables of a schema; what was added is in the database when the block ends.
 
-    With `clear`, the tables are emptied first, those that refer to them included, seeded ones not. In
+    With `clear`, the tables are emptied first, seeded ones not; so are the plan's `dependents` that refer to them, and
+    with `cascade` all other tables that do, which are a reason to change nothing without it. In
     `Mode.OPTIMIZED` all of that is one transaction (a savepoint, where the caller is in a transaction already): an
     exception inside the block, or a crash, leaves the database as it was. Indexes, keys and foreign keys are dropped
     and made again inside it where `drops` says so (None: where that is faster), which changes nothing but the time that
@@ -68,12 +70,12 @@ def start(
             prepare(connection)
         drops = drops if drops is not None else Drops()
         if mode is Mode.OPTIMIZED:
-            prepared = make_ready(connection, plan, schema, drops, expected, report, clear=clear)
+            prepared = make_ready(connection, plan, schema, drops, expected, report, clear=clear, cascade=cascade)
             targets = prepared.targets
             away = Rebuild(connection, prepared.choice, report) if prepared.choice.dropped else None
         else:
             targets, away = _described(connection, plan, schema), None
-            emptied = _emptied(connection, plan, targets) if clear else []
+            emptied = _emptied(connection, plan, targets, cascade=cascade) if clear else []
             rights.require(connection, plan, targets, emptied, clear=clear)
             _left_by_dead(connection, plan, targets, [])
             _clear(connection, emptied, report)
@@ -102,11 +104,12 @@ def look_at(
     expected: Mapping[str, float] | None,
     *,
     clear: bool,
+    cascade: bool,
     drop: bool = True,
 ) -> Prepared:
     """What a load would find and choose, with nothing locked or emptied."""
     targets = _described(connection, plan, schema)
-    emptied = _emptied(connection, plan, targets) if clear else []
+    emptied = _emptied(connection, plan, targets, cascade=cascade) if clear else []
     rights.require(connection, plan, targets, emptied, clear=clear)
     drops = drops if drop else Drops(Drop.NEVER, Drop.NEVER, Drop.NEVER)
     return Prepared(targets, emptied, _chosen(connection, plan, targets, emptied, drops, expected))
@@ -121,15 +124,22 @@ def make_ready(
     report: Report,
     *,
     clear: bool,
+    cascade: bool,
+    again: int | None = None,
 ) -> Prepared:
-    """Take the locks, empty the tables where they are to be, and choose what is taken away; in a transaction."""
+    """Take the locks, empty the tables where they are to be, and choose what is taken away; in a transaction.
+
+    A load that is gone on with `again` has emptied them before; what it left away is left to it.
+    """
     with report.phase("lock"):
         found = retries.retried(
-            partial(_locked, connection, plan, schema, drops, expected, clear=clear), states={retries.CHANGED}
+            partial(_locked, connection, plan, schema, drops, expected, clear=clear, cascade=cascade, again=again),
+            states={retries.CHANGED},
         )
     targets, emptied, choice = found.targets, found.emptied, found.choice
-    left = _left_by_dead(connection, plan, targets, emptied)
-    _clear(connection, emptied, report)
+    left = _left_by_dead(connection, plan, targets, emptied, again)
+    if again is None:
+        _clear(connection, emptied, report)
     if left:
         recovery.take_over(connection, left)
         choice = _chosen(connection, plan, targets, emptied, drops, expected)
@@ -144,13 +154,15 @@ def _locked(
     expected: Mapping[str, float] | None,
     *,
     clear: bool,
+    cascade: bool,
+    again: int | None,
 ) -> Prepared:
     """What there is when the locks for it are taken; where others are needed then, those are let go."""
     with transaction(connection):
-        found = look_at(connection, plan, schema, drops, expected, clear=clear)
+        found = look_at(connection, plan, schema, drops, expected, clear=clear, cascade=cascade)
         targets, emptied = found.targets, found.emptied
         # Before locks are waited for, which would be in the way of a load that runs.
-        _left_by_dead(connection, plan, targets, emptied)
+        _left_by_dead(connection, plan, targets, emptied, again)
         taken = locks_of(plan, found)
         locks.take(connection, taken)
         # Who held them may have changed something, or made it anew under other oids: another load, say.
@@ -213,11 +225,16 @@ def _committing(report: Report, around: AbstractContextManager[object]) -> Gener
 
 
 def _left_by_dead(
-    connection: Connection, plan: Plan, targets: Mapping[AnyRelation, Target], emptied: Collection[TableName]
+    connection: Connection,
+    plan: Plan,
+    targets: Mapping[AnyRelation, Target],
+    emptied: Collection[TableName],
+    again: int | None = None,
 ) -> list[Entry]:
     """What loads that died left away of the tables, all of which are about to be emptied. Raises ServerError."""
     cleared = {table.relation for table in emptied}
-    left = recovery.held(connection, {*(targets[each].oid for each in plan), *cleared})
+    held = recovery.held(connection, {*(targets[each].oid for each in plan), *cleared})
+    left = [entry for entry in held if entry.load != again]
     if any(entry.object.relation not in cleared for entry in left) or (left and not cleared):
         raise ServerError(
             f"load {left[0].load} ({left[0].client}) died and left away the {left[0]}, among others: "
@@ -226,15 +243,35 @@ def _left_by_dead(
     return left
 
 
-def _emptied(connection: Connection, plan: Plan, targets: Mapping[AnyRelation, Target]) -> list[TableName]:
-    """The plan's tables, but for seeded ones, and all tables that refer to them."""
+def _emptied(
+    connection: Connection, plan: Plan, targets: Mapping[AnyRelation, Target], *, cascade: bool
+) -> list[TableName]:
+    """The plan's tables, but for seeded ones, and all tables that refer to them.
+
+    Raises UsageError for a seeded table among these, and for one of somebody else's where there is to be no `cascade`.
+    """
     with refused("reading the catalog"):
         tables = catalog.referring_tables(connection, [targets[relation] for relation in plan if not relation.seeded])
     kept = {targets[relation].oid for relation in plan if relation.seeded}
     for table in tables:
         if table.relation in kept:
             raise UsageError(f"clearing would empty {table.schema}.{table.name}, which the schema seeds")
+    others = outside(plan, targets, tables)
+    if others and not cascade:
+        with refused("reading the catalog"):
+            keys = catalog.referring_keys(connection, others, tables)
+        raise UsageError(
+            f"clearing would empty tables that are not this load's: {'; '.join(keys)}; nothing was changed: --cascade "
+            "(cascade=True) empties them, too"
+        )
     return tables
+
+
+def outside(plan: Plan, targets: Mapping[AnyRelation, Target], tables: Iterable[TableName]) -> list[TableName]:
+    """Those of the tables that are neither the plan's nor its dependents."""
+    own = {(target.schema, target.name) for target in targets.values()}
+    own |= {(schema, name) for schema, _ in list(own) for name in plan.dependents}
+    return [table for table in tables if (table.schema, table.name) not in own]
 
 
 def _clear(connection: Connection, tables: Collection[TableName], report: Report) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
-from bulkload.chunks import Chunk, Mapper
+from bulkload.chunks import Chunk, Mapper, Write
 from bulkload.columns import Column
 from bulkload.errors import BulkloadError, FitError, RecordError, ServerError
 from bulkload.load import Load
@@ -85,7 +85,7 @@ class Blaming(Mapper):
         # With none let through, nothing is to be had of a transaction in which one was refused.
         load.undo.kept = load.undo.kept or rejects.most > 0
 
-    def map(self, chunk: Chunk, write: Callable[[], None]) -> None:
+    def map(self, chunk: Chunk, write: Write) -> None:
         """As `Mapper.map`. Raises RecordError or ServerError, the record or the chunk named, where all is undone."""
         try:
             super().map(chunk, write)
@@ -96,11 +96,11 @@ class Blaming(Mapper):
                 raise self.named(chunk, error) from error
             self._sift(chunk, write, error)
 
-    def _sift(self, chunk: Chunk, write: Callable[[], None], error: ServerError) -> None:
+    def _sift(self, chunk: Chunk, write: Write, error: ServerError) -> None:
         def again(numbers: Sequence[int]) -> None:
             with self._report.phase("map"):
                 self._map(chunk, numbers)
-            write()
+            chunk.write(numbers, write)
 
         def suspect(numbers: Sequence[int], refusal: Refusal) -> int | None:
             return self._suspect(chunk, numbers, refusal) if isinstance(refusal, ServerError) else None
@@ -111,6 +111,7 @@ class Blaming(Mapper):
         sift(self._left(chunk), error, again, suspect, reject)
         # What is mapped and refused last may still wait.
         self._load.discard()
+        chunk.write((), write)
 
     def _suspect(self, chunk: Chunk, numbers: Sequence[int], refusal: ServerError) -> int | None:
         """The place of the record whose row the server names, found by mapping them once more."""

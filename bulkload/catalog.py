@@ -18,6 +18,10 @@ from bulkload.tables import Entity
 
 _SQL = statements.load("catalog")
 _SESSION = statements.load("session")
+_LOAD = statements.load("load")
+
+_GROWTH = 0.1
+"""The share of a table's rows that must be new for its statistics to be gathered: autovacuum_analyze_scale_factor."""
 
 
 @attrs.frozen
@@ -166,6 +170,15 @@ def referring_tables(connection: Connection, targets: Iterable[Target]) -> list[
         return cursor.execute(_SQL["referring_tables"].text, {"relations": oids}).fetchall()
 
 
+def referring_keys(connection: Connection, tables: Iterable[TableName], referenced: Iterable[TableName]) -> list[str]:
+    """How some tables refer to others, for a person to read."""
+    parameters = {
+        "relations": [table.relation for table in tables],
+        "referenced": [table.relation for table in referenced],
+    }
+    return [str(text) for (text,) in connection.execute(_SQL["referring_keys"].text, parameters)]
+
+
 def estimated_rows(connection: Connection, *targets: Target) -> list[int]:
     """The planner's estimate of each table's rows; -1 where it was never analyzed. Raises ServerError."""
     parameters = {"relations": [target.oid for target in targets]}
@@ -175,6 +188,19 @@ def estimated_rows(connection: Connection, *targets: Target) -> list[int]:
         if target.oid not in found:
             raise ServerError(f"{target} is gone")
     return [found[target.oid] for target in targets]
+
+
+def analyze(connection: Connection, filled: Sequence[tuple[Target, int]]) -> None:
+    """Gather statistics for the planner, of tables to which many rows came, for what they had. Raises psycopg.Error.
+
+    As autovacuum has it, a few rows that come to many are no reason.
+    """
+    filled = [(target, new) for target, new in filled if new]
+    believed = estimated_rows(connection, *(target for target, _ in filled))
+    grown = [target for (target, new), old in zip(filled, believed, strict=True) if new > old * _GROWTH]
+    if grown:
+        targets = sql.SQL(", ").join(target.identifier for target in grown)
+        connection.execute(_LOAD["analyze"].format(targets=targets))
 
 
 def findings(connection: Connection, targets: Iterable[Target]) -> list[str]:

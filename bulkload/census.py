@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from bulkload.chunks import DEFAULT_CHUNK, Mapper, Watch, unwatched
 from bulkload.columns import Column
 from bulkload.job import Input
+from bulkload.journal import Done
 from bulkload.memory import Find, MemoryLoad
 from bulkload.passes import Passes, plan_of, spooled, unhurried_collector
 from bulkload.plan import AnyRelation, Plan
 from bulkload.rejects import Rejects
 from bulkload.report import Report, TableReport
 from bulkload.tables import Key
+from bulkload.versions import Versions
 
 Columns = Mapping[str, Mapping[str, Column]]
 """The columns of each table, by table and name."""
@@ -34,11 +36,29 @@ def check(
 
     Raises SourceError, and RecordError or RejectsError for rejects beyond the limit of `rejects`.
     """
-    report = Report()
     with unhurried_collector(), spooled(inputs) as sources:
-        census = _Census(plan_of(inputs), columns, find, report)
-        mapper = Mapper(census, columns, census.find_id, rejects if rejects is not None else Rejects(), report)
-        Passes(sources, mapper, report, chunk=chunk, watch=watch, done="fit to be loaded").run(census.count)
+        return check_versions(
+            sources, None, columns, chunk=chunk, rejects=rejects if rejects is not None else Rejects(), find=find,
+            watch=watch,
+        )  # fmt: skip
+
+
+def check_versions(
+    sources: Sequence[Input],
+    versions: Versions | None,
+    columns: Columns,
+    *,
+    chunk: int,
+    rejects: Rejects,
+    find: Find | None,
+    watch: Watch = unwatched,
+) -> Report:
+    """As `check`, of sources whose versions were looked for; what is unchanged among them is not looked at."""
+    report = Report()
+    census = _Census(plan_of(sources), columns, find, report)
+    mapper = Mapper(census, columns, census.find_id, rejects, report)
+    passes = Passes(sources, mapper, report, chunk=chunk, watch=watch, versions=versions, done="fit to be loaded")
+    passes.run(census.count)
     return report
 
 
@@ -53,7 +73,7 @@ class _Census(MemoryLoad):
         self._tables.update((relation.name, TableReport()) for relation in plan if not relation.seeded)
         self._keys: dict[AnyRelation, set[Key]] = {relation: set() for relation in plan if relation.conflict}
 
-    def count(self) -> None:
+    def count(self, _done: Done) -> None:
         """Count the rows of the chunk, and forget them. Raises FitError."""
         self.check()
         for relation, batch in self.batches.items():

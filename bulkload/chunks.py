@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 
 import attrs
@@ -11,12 +11,15 @@ from bulkload.columns import Column
 from bulkload.errors import BulkloadError, FitError, RecordError
 from bulkload.formats import Slice
 from bulkload.job import Input, Skip
+from bulkload.journal import Done
 from bulkload.memory import Find, MemoryLoad
 from bulkload.path import path_like, path_of
 from bulkload.rejects import Rejects
 from bulkload.report import Report, SourceReport
+from bulkload.sameness import digest
 from bulkload.sink import Buffers
 from bulkload.slices import Extract
+from bulkload.tables import key_getter
 
 DEFAULT_CHUNK = 5000
 """Records of a chunk: some 130,000 rows of the items database."""
@@ -50,6 +53,8 @@ class Selection:
 
 
 Watch = Callable[[Progress], None]
+Write = Callable[[Done], None]
+"""Writes the rows of these records, which are all that wait."""
 
 
 def unwatched(_progress: Progress) -> None:
@@ -77,7 +82,7 @@ class Mapper:
         selection: Selection,
         counts: SourceReport,
         size: int,
-        write: Callable[[], None],
+        write: Write,
         watch: Watch,
     ) -> None:
         """Map the records, and write them, `size` at a time.
@@ -91,7 +96,7 @@ class Mapper:
             pieces = (piece for pieces in lists for piece in pieces if counted(piece.position))
             while True:
                 with self._report.phase("read"):
-                    chunk = Chunk(each, list(islice(pieces, size)))
+                    chunk = Chunk(selection.number, each, list(islice(pieces, size)))
                 if not chunk.pieces:
                     return
                 self.map(chunk, write)
@@ -102,13 +107,13 @@ class Mapper:
                 counts.loaded += len(chunk.pieces) - len(chunk.rejected) - len(chunk.skipped)
                 watch(Progress(each.source.name, reader.position, counts.loaded))
 
-    def map(self, chunk: Chunk, write: Callable[[], None]) -> None:
+    def map(self, chunk: Chunk, write: Write) -> None:
         """Map the records of one chunk, and write them; as in `run`."""
         while True:
             with self._report.phase("map"):
                 self._map(chunk, range(len(chunk.pieces)))
             try:
-                write()
+                chunk.write(range(len(chunk.pieces)), write)
             except FitError as error:
                 with self._report.phase("map"):
                     self._reject_misfits(chunk, error)
@@ -126,15 +131,20 @@ class Mapper:
     def _map(self, chunk: Chunk, numbers: Sequence[int]) -> None:
         """Map these records, but for those set aside, until no more of them turn out to be."""
         add, decode = chunk.each.job.add, chunk.each.job.read.decode
+        marker = _Marker(chunk.each, self._load) if chunk.each.seed else None
         again = True
         while again:
             self._load.discard()
             again = False
+            if marker is not None:
+                marker.begin()
             for number in numbers:
                 if number in chunk.rejected or number in chunk.skipped:
                     continue
                 try:
                     add(self._load, decode(chunk.pieces[number]))
+                    if marker is not None:
+                        marker.mark(chunk.pieces[number])
                 except Skip:
                     chunk.skipped.add(number)
                 except RecordError as error:
@@ -171,18 +181,62 @@ class Mapper:
         piece, read = chunk.pieces[number], chunk.each.job.read
         placed = error.at(chunk.each.source.name, read.label(piece), path)
         placed.__cause__ = cause or error
-        chunk.rejected.add(number)
+        chunk.rejected[number] = placed
         self._rejects.put(read, piece, placed)
+
+
+class _Marker:
+    """Gives rows the digests of their records, where one can tell that a record makes this one row and no other does.
+
+    That is where the key of the row is what the format takes for that of the record: of those a run maps one each.
+    """
+
+    def __init__(self, each: Input, load: Buffers) -> None:
+        assert each.job.identity is not None  # noqa: S101 - what has a seed has an identity
+        self._seed = each.seed
+        self._identify = each.job.read.identify
+        self._key_of = key_getter(each.job.identity.key)
+        self._rows = load.batches[each.job.identity].keyed
+        self._marks = load.marks
+        self.begin()
+
+    def begin(self) -> None:
+        """The batch is a new one."""
+        self._before = 0
+
+    def mark(self, piece: Slice) -> None:
+        """The rows of a record were added."""
+        before, self._before = self._before, len(self._rows)
+        if self._before == before + 1:
+            key = next(reversed(self._rows))
+            if self._key_of(self._rows[key]) == self._identify(piece):
+                self._marks[key] = digest(piece.data, self._seed)
 
 
 @attrs.define
 class Chunk:
     """What becomes of the records of a chunk, by their place in it."""
 
+    number: int
+    """Of the input, from 0."""
     each: Input
     pieces: list[Slice]
-    rejected: set[int] = attrs.field(factory=set[int])
+    rejected: dict[int, RecordError] = attrs.field(factory=dict[int, RecordError])
     skipped: set[int] = attrs.field(factory=set[int])
+    before: Mapping[int, RecordError] = attrs.field(factory=dict[int, RecordError])
+    """Records that were rejected before, and are not among the pieces, by position."""
+    _written: set[int] = attrs.field(factory=set[int], init=False)
+
+    def write(self, numbers: Iterable[int], write: Write) -> None:
+        """Have these records written; and with them, for good, those that were set aside since the last time."""
+        new = sorted({*numbers, *self.rejected, *self.skipped} - self._written)
+        rejected = {self.pieces[number].position: self.rejected[number] for number in new if number in self.rejected}
+        positions = [self.pieces[number].position for number in new]
+        if self.before:
+            positions, rejected = sorted([*self.before, *positions]), {**self.before, **rejected}
+        write(Done(self.number, positions, sum(number in self.skipped for number in new), rejected))
+        self._written.update(new)
+        self.before = {}
 
 
 def _named(error: Exception) -> str:

@@ -7,6 +7,7 @@
     ├── RejectsError      more records were rejected than the caller lets through
     ├── ConnectError      no server, or it does not let us in
     ├── SchemaError       the database is not what the plan says: a table, column, sequence or right is missing
+    ├── ResumeError       what is to be gone on with is not what was begun: a source, mapping, option or table changed
     ├── ServerError       PostgreSQL refused a statement; SQLSTATE, table, column and constraint are kept
     │   └── UnknownOutcomeError   the connection was lost amid a commit, which is done or is not
     └── RestoreError      the data is in, but something that was dropped for it is not back
@@ -74,6 +75,10 @@ class ConnectError(BulkloadError):
 
 class SchemaError(BulkloadError):
     """The database is not what the plan says."""
+
+
+class ResumeError(BulkloadError):
+    """A load that was stopped cannot be gone on with, since something it depends on has changed."""
 
 
 class RestoreError(BulkloadError):

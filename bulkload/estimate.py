@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count, islice
 
 from bulkload.job import Input
@@ -12,14 +12,19 @@ _SAMPLE = 200
 """Records of a source that are looked at: some 30 ms."""
 
 
-def expected_rows(inputs: Sequence[Input]) -> dict[str, float]:
+def expected_rows(inputs: Sequence[Input], changed: Callable[[int], float] = lambda _number: 1.0) -> dict[str, float]:
     """The rows that the sources will make, by table; those with a key are counted as if none came twice.
+
+    `changed` tells, of an input by its number, which share of its records is to be mapped.
 
     A record that cannot be read or mapped counts for none: what is wrong with it is told when its turn comes. Raises
     SourceError.
     """
     rows: dict[str, float] = {}
-    for each in inputs:
+    for number, each in enumerate(inputs):
+        share = changed(number)
+        if share == 0:
+            continue
         sample = MemoryLoad(each.job.plan)
         # Whatever is looked up is there, and each time another one.
         found = count(1)
@@ -36,5 +41,5 @@ def expected_rows(inputs: Sequence[Input]) -> dict[str, float]:
             except Exception:  # noqa: BLE001, S112 - the user's code; it is told when the record's turn comes
                 continue
         for relation, batch in sample.batches.items():
-            rows[relation.name] = rows.get(relation.name, 0.0) + len(batch) * whole / max(seen, 1)
+            rows[relation.name] = rows.get(relation.name, 0.0) + len(batch) * share * whole / max(seen, 1)
     return rows

@@ -134,6 +134,8 @@ class Mapped(NamedTuple):
     """How many keys of each of those entities came before those of this chunk."""
     seconds: Mapping[str, float]
     """What its phases took."""
+    marks: bytes = b""
+    """The digests for the rows of the job's identity, as `Buffers.marks_of`; none where no fingerprints are made."""
 
 
 class Short(NamedTuple):

@@ -35,16 +35,19 @@ class Job(Generic[D]):
     identity: AnyEntity | None = attrs.field(default=None, kw_only=True)
     """The entity that each record is a version of, by the key that `read` finds in it: of several versions in a run,
     whichever of its sources they are in, only the last one that can go in is mapped."""
+    version: str = attrs.field(default="", kw_only=True)
+    """To be changed whenever `add` or `read` would make something else of a record: a load that was begun with another
+    one is not gone on with."""
 
     def __reduce__(self) -> tuple[object, ...]:
         # The functions first: with them their modules are imported, which make the relations that the plan refers to.
-        return _job, (self.add, self.read, self.name, self.plan, self.identity)
+        return _job, (self.add, self.read, self.name, self.plan, self.identity, self.version)
 
 
 def _job(
-    add: Callable[[Sink, D], object], read: Format[D], name: str, plan: Plan, identity: AnyEntity | None
+    add: Callable[[Sink, D], object], read: Format[D], name: str, plan: Plan, identity: AnyEntity | None, version: str
 ) -> Job[D]:
-    return Job(name, plan, read, add, identity=identity)
+    return Job(name, plan, read, add, identity=identity, version=version)
 
 
 @attrs.frozen
@@ -53,3 +56,5 @@ class Input:
 
     job: Job[Any]
     source: Source
+    seed: bytes = attrs.field(default=b"", kw_only=True, repr=False)
+    """Set by `run`: what the fingerprints of its records depend on beside their bytes; empty where none are made."""

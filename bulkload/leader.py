@@ -17,7 +17,7 @@ import attrs
 
 from bulkload.blame import Blaming
 from bulkload.blocks import Block, Ids, draw
-from bulkload.chunks import Chunk, Progress, Selection, Watch
+from bulkload.chunks import Chunk, Progress, Selection, Watch, Write
 from bulkload.columns import Column
 from bulkload.errors import BulkloadError, RecordError, ServerError
 from bulkload.exchange import Mapped, Short, Task
@@ -31,7 +31,7 @@ from bulkload.outbox import Outbox, Pending, SeveralOutbox
 from bulkload.plan import AnyEntity
 from bulkload.rejects import Rejects
 from bulkload.report import Report, SourceReport
-from bulkload.settling import Dictionaries, Settler, forget, know
+from bulkload.settling import Dictionaries, Settler, forget, know, take_new
 from bulkload.tables import Entity, Replace
 from bulkload.worker import Spec, map_chunk
 from bulkload.workers import Processes, WorkerDiedError
@@ -80,16 +80,21 @@ class Leader(Blaming):
             Outbox(load, report) if writers is None else SeveralOutbox(load, report, writers),
             {entity: Ids() for entity in entities},
             # Where no key is there to begin with, those of rows that are to be replaced whole come once at most, as a
-            # rule.
-            {each: NewKeys() for each in entities if isinstance(each.conflict, Replace) and not load.known[each]},
+            # rule; and so where those that are there are of this load.
+            {
+                each: NewKeys()
+                for each in entities
+                if isinstance(each.conflict, Replace) and (not load.known[each] or load.undo.past is not None)
+            },
         )
+        take_new(load, self._way.new)
 
     def run(
         self,
         selection: Selection,
         counts: SourceReport,
         size: int,
-        write: Callable[[], None],
+        write: Write,
         watch: Watch,
     ) -> None:
         """As `Mapper.run`."""
@@ -269,23 +274,29 @@ class _Pass:
             self._selection.reject(position)
             if isinstance(error, RecordError):
                 self._way.rejects.put(self._selection.input.job.read, Slice(position, data), error)
-        rejected = frozenset(position for position, _, _ in mapped.rejected)
+        rejected = {position: error for position, _, error in mapped.rejected if isinstance(error, RecordError)}
         # Not the chunk itself: what was mapped would stay in memory for as long as any of its rows waits.
         done = partial(self._done, position=chunk.position)
-        pending = Pending(self._selection.input, chunk.task.records, rejected, mapped.skipped, done)
+        pending = Pending(
+            self._selection.number, self._selection.input, chunk.task.records, rejected, mapped.skipped, done
+        )
         self._way.outbox.begin(pending)
         settlement = self._settler.settle(mapped, pending)
-        if self._settler.may_exist(mapped, settlement):
+        identity, fingerprints = self._selection.input.job.identity, self._way.load.fingerprints
+        if mapped.marks and identity is not None and fingerprints is not None:
+            pending.noted = fingerprints.note(identity, settlement.settled[identity.name].ids, mapped.marks)
+        if written := self._settler.may_exist(mapped, settlement):
             # What belongs to a row that is replaced is deleted first: it has to be there.
             self._way.outbox.empty()
-            self._way.load.undo.whole(partial(self._settler.write_all, mapped, settlement))
+            write = partial(self._settler.write_all, mapped, settlement)
+            self._way.load.undo.whole(write, done=pending.records_done)
         else:
             for rows in mapped.rows:
                 relation, data, shared = self._settler.new_rows(rows, settlement)
                 self._way.outbox.put(relation, data, shared=shared)
                 # Between two of them, so that nobody waits for something to do.
                 self._hand_out()
-        self._way.outbox.end()
+        self._way.outbox.end(written=written)
 
     def _done(self, pending: Pending, position: int) -> None:
         """The rows of a chunk are written; the source was read so far for it."""
@@ -312,7 +323,7 @@ class _Pass:
     def _write_here(self, pending: Pending) -> None:
         chunk = _chunk([pending])
         self._here.map(chunk, self._way.load.flush)
-        self._settler.take_new()
+        take_new(self._way.load, self._way.new)
         if pending.counted:
             self._counts.skipped -= pending.skipped
             self._counts.loaded -= pending.loaded
@@ -328,12 +339,14 @@ class _Pass:
 def _chunk(chunks: Sequence[Pending]) -> Chunk:
     """The records of these, all of one source, that could be mapped."""
     each = chunks[0].input
-    return Chunk(each, [
+    pieces = [
         piece
         for pending in chunks
         for piece in pending.records.slices(each.source)
         if piece.position not in pending.rejected
-    ])  # fmt: skip
+    ]
+    before = {position: error for pending in chunks for position, error in pending.rejected.items()}
+    return Chunk(chunks[0].number, each, pieces, before=before)
 
 
 def _bare(given: Mapping[AnyEntity, Sequence[Block]]) -> dict[str, list[Sequence[int]]]:

@@ -38,7 +38,7 @@ _SQL = statements.load("ledger")
 _WRITING = "writing to the ledger, for which SELECT, INSERT, UPDATE and DELETE on the tables of bulkload are needed"
 
 # The first half of the advisory locks' keys: no other program is likely to use it.
-_CLASS = Int4(0x62756C6B)
+CLASS = Int4(0x62756C6B)
 
 
 @attrs.frozen
@@ -92,6 +92,8 @@ class LoadLine:
     progress: dict[str, object]
     dropped: int
     """How many objects it took away are not back."""
+    loaded: int
+    """Records that are in, of a load of several transactions."""
     state: str
     """`running`, `interrupted`, `done` or `failed`."""
 
@@ -109,14 +111,27 @@ def ensure(connection: Connection) -> None:
         return
     doing = "creating the ledger (the schema bulkload needs the right CREATE on the database)"
     with refused(doing), transaction(connection):
-        connection.execute(_SQL["one_at_a_time"].text, {"class": _CLASS})
+        connection.execute(_SQL["one_at_a_time"].text, {"class": CLASS})
         connection.execute(_SQL["create_ledger"].text)
 
 
-def begin(connection: Connection, kind: str, mode: str, tables: Iterable[str]) -> int:
-    """A new line of the ledger; its id."""
+class Catalog(msgspec.Struct, frozen=True):
+    """What there is of some tables, and must be again when a load has ended."""
+
+    relations: list[int]
+    """The oids of the tables and their partitions."""
+    facts: dict[str, str]
+    """As of `definitions.facts`."""
+
+
+def begin(connection: Connection, kind: str, mode: str, tables: Iterable[str], catalog: Catalog | None = None) -> int:
+    """A new line of the ledger; its id.
+
+    Old lines go with it: see the statement.
+    """
     parameters = {
         "kind": kind, "mode": mode, "tables": sorted(tables), "client": _client(), "version": version("bulkload"),
+        "catalog": None if catalog is None else _json(catalog), "class": CLASS,
     }  # fmt: skip
     with refused(_WRITING):
         row = connection.execute(_SQL["begin_load"].text, parameters).fetchone()
@@ -125,25 +140,62 @@ def begin(connection: Connection, kind: str, mode: str, tables: Iterable[str]) -
     return row[0]
 
 
+def begin_again(connection: Connection, load: int, *, together: bool) -> None:
+    """A load that was stopped runs again, here and nowhere else; in a transaction.
+
+    Gives the sign of life for the session: as `hold_together` or as `hold`. Raises ServerError where somebody else is
+    at it.
+    """
+    with refused(_WRITING):
+        row = connection.execute(_SQL["lock_load"].text, {"class": CLASS, "load": load}).fetchone()
+        if row != (True,):
+            raise ServerError(f"load {load} runs, or somebody else goes on with it; run this again when it has ended")
+        connection.execute(_SQL["begin_again"].text, {"load": load, "client": _client()})
+    if together:
+        hold_together(connection, load)
+    elif not hold(connection, load, session=True):
+        raise ServerError(f"load {load} was taken for dead, and what it took away is being put back")
+
+
+def catalog_of(connection: Connection, load: int) -> Catalog:
+    """What was given to `begin`, or to `set_catalog` since."""
+    with refused("reading the ledger"):
+        row = connection.execute(_SQL["catalog_of"].text, {"load": load}).fetchone()
+    return msgspec.convert(row[0] if row is not None else None, Catalog)
+
+
+def set_catalog(connection: Connection, load: int, catalog: Catalog) -> None:
+    """All that a load took away is back: what is there now is what must be there again."""
+    with refused(_WRITING):
+        connection.execute(_SQL["set_catalog"].text, {"load": load, "catalog": _json(catalog)})
+
+
+def _json(catalog: Catalog) -> str:
+    return msgspec.json.encode(catalog).decode()
+
+
 @contextmanager
-def line(connection: Connection, mode: str, tables: Iterable[str]) -> Generator[Line | None]:
+def line(connection: Connection, mode: str, tables: Iterable[str], again: int | None) -> Generator[Line | None]:
     """The line of a load that takes nothing away outside of a transaction; None where this role may not write it.
 
     The line says that the load runs from the start, and that it is done in the transaction that the load calls
     `Line.done` in. Where that never comes, it says that the load has failed, or, if nobody is left to write that,
-    shows as interrupted.
+    shows as interrupted. With `again`, it is the line of a load that is gone on with, and alive from the start.
     """
     try:
         with transaction(connection):
-            ensure(connection)
-            load = begin(connection, "load", mode, tables)
+            if again is not None:
+                begin_again(connection, again, together=False)
+            else:
+                ensure(connection)
+            load = again if again is not None else begin(connection, "load", mode, tables)
     except ServerError as error:
-        if error.sqlstate != psycopg.errors.InsufficientPrivilege.sqlstate:
+        if again is not None or error.sqlstate != psycopg.errors.InsufficientPrivilege.sqlstate:
             raise
         logger.info("the ledger has no line of this load: %s", error)
         yield None
         return
-    found = Line(connection, load)
+    found = Line(connection, load, held=again is not None)
     try:
         yield found
     except BaseException:
@@ -161,12 +213,14 @@ class Line:
 
     _connection: Connection
     load: int
-    _held: bool = attrs.field(default=False, init=False)
+    _held: bool = attrs.field(alias="held")
+    """Whether the session gives the sign of life."""
 
     def hold(self, *, session: bool) -> None:
         """Show that the load is alive: until its transaction ends, or until it is done, where it has several."""
-        hold(self._connection, self.load, session=session)
-        self._held = session
+        if not self._held:
+            hold(self._connection, self.load, session=session)
+            self._held = session
 
     def release(self) -> None:
         """End what `hold` began for the session."""
@@ -191,14 +245,14 @@ def hold(connection: Connection, load: int, *, session: bool) -> bool:
     """Give the sign of life of a load, for the session or the transaction; False where somebody else gives it."""
     block = "hold" if session else "hold_in_transaction"
     with refused("taking the advisory lock of a load"):
-        row = connection.execute(_SQL[block].text, {"class": _CLASS, "load": Int4(load)}).fetchone()
+        row = connection.execute(_SQL[block].text, {"class": CLASS, "load": Int4(load)}).fetchone()
     return row is not None and row[0] is True
 
 
 def let_go(connection: Connection, load: int) -> None:
     """End the sign of life that `hold` gave for the session."""
     with refused("releasing the advisory lock of a load"):
-        connection.execute(_SQL["let_go"].text, {"class": _CLASS, "load": Int4(load)})
+        connection.execute(_SQL["let_go"].text, {"class": CLASS, "load": Int4(load)})
 
 
 def hold_together(connection: Connection, load: int) -> None:
@@ -207,7 +261,7 @@ def hold_together(connection: Connection, load: int) -> None:
     Raises ServerError where the load was taken for dead, and somebody puts back what it took away.
     """
     with refused("taking the advisory lock of a load"):
-        row = connection.execute(_SQL["hold_together"].text, {"class": _CLASS, "load": Int4(load)}).fetchone()
+        row = connection.execute(_SQL["hold_together"].text, {"class": CLASS, "load": Int4(load)}).fetchone()
     if row is None or row[0] is not True:
         raise ServerError(f"load {load} was taken for dead, and what it took away is being put back")
 
@@ -215,7 +269,7 @@ def hold_together(connection: Connection, load: int) -> None:
 def let_go_together(connection: Connection, load: int) -> None:
     """End the sign of life that `hold_together` gave."""
     with refused("releasing the advisory lock of a load"):
-        connection.execute(_SQL["let_go_together"].text, {"class": _CLASS, "load": Int4(load)})
+        connection.execute(_SQL["let_go_together"].text, {"class": CLASS, "load": Int4(load)})
 
 
 def record(connection: Connection, load: int, objects: Iterable[Object]) -> None:
@@ -267,7 +321,7 @@ def looked_up(connection: Connection, relations: Collection[int]) -> tuple[list[
 
 
 def _reading(block: str, relations: Collection[int] | None) -> Step:
-    parameters = {"class": _CLASS, "relations": None if relations is None else list(relations)}
+    parameters = {"class": CLASS, "relations": None if relations is None else list(relations)}
     return Step("reading the ledger", _SQL[block].text, parameters)
 
 
@@ -280,7 +334,7 @@ def loads(connection: Connection, count: int) -> list[LoadLine]:
     if not exists(connection):
         return []
     with refused("reading the ledger"):
-        found = connection.execute(_SQL["loads"].text, {"class": _CLASS, "count": count})
+        found = connection.execute(_SQL["loads"].text, {"class": CLASS, "count": count})
     return [msgspec.convert(row, LoadLine) for row in records(found)]
 
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar, cast, overload
 
-from psycopg import sql
-
 from bulkload import ids, statements
-from bulkload.catalog import Target
+from bulkload.catalog import Target, analyze
 from bulkload.encode import Encoder
 from bulkload.errors import UsageError
 from bulkload.exchange import Settled
-from bulkload.merge import Finder, Merge, read_keys
+from bulkload.fingerprints import Fingerprints
+from bulkload.journal import Done
+from bulkload.merge import Finder, Merge, read_existing
 from bulkload.mode import Mode
 from bulkload.ownership import Ownership
 from bulkload.plan import AnyEntity, AnyLookup, AnyRelation, Plan
@@ -27,8 +26,6 @@ from bulkload.server import Connection, pipelined, refused, transaction
 from bulkload.sink import Batch, Buffers
 from bulkload.stream import CopyWriter, InsertWriter, Writer
 from bulkload.tables import Entity, Keep, Key, Lookup, Replace, Table
-
-logger = logging.getLogger("bulkload")
 
 R = TypeVar("R")
 
@@ -62,6 +59,8 @@ class Load(Buffers):
         self.connection = connection
         self._rebuild = rebuild
         self.targets = targets
+        self.fingerprints: Fingerprints | None = None
+        """Where it keeps what the records looked like."""
         self.line: int | None = None
         """Its line in the ledger, where it has one from the beginning."""
         self.mode = mode
@@ -82,7 +81,7 @@ class Load(Buffers):
             for relation in plan
             if isinstance(relation, Entity)
         }
-        existing = {} if mode is Mode.STANDARD else self._read_existing(plan)
+        existing = {} if mode is Mode.STANDARD else read_existing(connection, plan, targets, report)
         self._complete = frozenset(existing)
         """The entities all of whose keys are known, because they were read and nobody else can add to them."""
         self._aliases: dict[AnyEntity, dict[ids.StandIn, int]] = {}
@@ -123,17 +122,20 @@ class Load(Buffers):
                 finder = self._finders[lookup] = Finder(self.connection, lookup, self.targets[lookup.entity])
         return finder.find(values)
 
-    def flush(self) -> None:
-        """Write the rows that wait.
+    def flush(self, done: Done | None = None) -> None:
+        """Write the rows that wait; `done` are the records that they are all of, where that is known.
 
         Raises FitError for a value that does not fit its column, before anything of the batch is sent; ServerError
         for what the server refuses, when `undo` has undone what it can; the rows still wait.
         """
         if not len(self):
+            self.undo.note(done)
             return
         with self.report.phase("encode"):
             payloads = {relation: self._encode(batch) for relation, batch in self.batches.items() if len(batch)}
-        self.undo.whole(lambda: self._write_all(payloads), self.take_back)
+        self.undo.whole(lambda: self._write_all(payloads), self.take_back, done)
+        if self.fingerprints is not None and self.mode is not Mode.STANDARD:
+            self.fingerprints.note_all(self.marked(self.fingerprints.entities))
         self._analyzed = False
         self._forget_found(relation for relation, batch in self.batches.items() if len(batch))
         self.clear()
@@ -145,6 +147,9 @@ class Load(Buffers):
             with self.report.phase("write rows" if relation.conflict is None else "write keyed rows"):
                 self._write(self.batches[relation], payload)
             self.report.tables[relation.name].seconds += time.perf_counter() - begin
+        if self.fingerprints is not None and self.mode is Mode.STANDARD:
+            self.fingerprints.note_all(self.marked(self.fingerprints.entities))
+            self.fingerprints.store()
 
     def knows_keys_of(self, relations: Iterable[AnyRelation]) -> bool:
         """Whether all keys of the entities among these are known, so that no server is needed to tell new ones."""
@@ -225,14 +230,16 @@ class Load(Buffers):
             self._analyze()
         if rebuild is not None:
             rebuild.restore_foreign_keys()
+        if self.fingerprints is not None:
+            with self.report.phase("fingerprints"), transaction(self.connection):
+                self.fingerprints.finish()
 
     def _analyze(self) -> None:
         self._analyzed = True
         with self.report.phase("analyze"), refused("ANALYZE"):
-            filled = [each for each in self.plan if self.report.tables[each.name].inserted]
-            if filled:
-                targets = sql.SQL(", ").join(self.targets[relation].identifier for relation in filled)
-                self.connection.execute(_SQL["analyze"].format(targets=targets))
+            analyze(
+                self.connection, [(self.targets[each], self.report.tables[each.name].inserted) for each in self.plan]
+            )
 
     def _forget_found(self, written: Iterable[AnyRelation]) -> None:
         names = {relation.name for relation in written}
@@ -254,21 +261,6 @@ class Load(Buffers):
         if entity.conflict is not None and entity not in self._complete:
             return ids.stand_ins()
         return iter(self._sequences[entity])
-
-    def _read_existing(self, plan: Plan) -> dict[AnyEntity, dict[Key, int]]:
-        keyed = [relation for relation in plan if relation.conflict is not None]
-        if not keyed:
-            return {}
-        with self.report.phase("read existing rows"):
-            existing: dict[AnyEntity, dict[Key, int]] = {}
-            for relation in keyed:
-                if isinstance(relation, Entity):
-                    keys = read_keys(self.connection, self.targets[relation], relation.id_column, relation.key)
-                    if keys is not None:
-                        existing[relation] = keys
-        rows = sum(map(len, existing.values()))
-        logger.info("existing rows read: %d", rows, extra={"rows": rows})
-        return existing
 
     def _values(self, relation: AnyRelation, records: list[Any], row_ids: list[int]) -> list[list[object]]:
         """The columns of these rows, ids first for an entity, stand-ins replaced by what they stand for."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, cast
 
@@ -11,10 +12,13 @@ from psycopg import sql
 from bulkload import statements
 from bulkload.catalog import Target, estimated_rows
 from bulkload.encode import Encoder
-from bulkload.plan import AnyLookup, AnyRelation
+from bulkload.plan import AnyEntity, AnyLookup, AnyRelation, Plan
+from bulkload.report import Report
 from bulkload.server import Connection, refused
 from bulkload.stream import Source, parameters
-from bulkload.tables import Entity, Keep, Key
+from bulkload.tables import Entity, Keep, Key, Replace
+
+logger = logging.getLogger("bulkload")
 
 _SQL = statements.load("load")
 
@@ -44,6 +48,7 @@ class Merge:
         self._keys = Encoder(relation.name, [target.columns[name] for name in relation.key])
         self._key_places = [[column.name for column in encoder.columns].index(name) for name in relation.key]
         self._id = sql.Identifier(relation.id_column) if isinstance(relation, Entity) else None
+        self._whole = isinstance(relation.conflict, Replace)
         self.has_arbiter = frozenset(relation.key) in target.unique_keys
         """Whether a unique index guards the key, so that ON CONFLICT can be used."""
 
@@ -77,7 +82,10 @@ class Merge:
             return self._connection.execute(statement, parameters(self._encoder.arrays(values))).rowcount
 
     def update(self, arrays: Iterable[bytes]) -> int:
-        """Bring rows that exist up to date, given as `Encoder.arrays`; returns how many differed."""
+        """Bring rows that exist up to date, given as `Encoder.arrays`; returns how many were written.
+
+        Those that do not differ are not; but of rows that are replaced whole, all are, since what belongs to them may.
+        """
         if self._update is None:
             return 0
         with refused(f"UPDATE of {self._target}", self._target.name):
@@ -98,6 +106,8 @@ class Merge:
         source = Source(self._encoder)
         found_by = {0} if self._id is not None else set(self._key_places)
         places = [place for place in range(len(source.names)) if place not in {*found_by, *self._key_places}]
+        if self._whole and not places:
+            places = self._key_places
         if not places:
             return None
         comparable = ["text" if self._encoder.columns[place].type.base == "json" else "" for place in places]
@@ -109,7 +119,7 @@ class Merge:
             sql.SQL("{}" + ("::text" if cast else "")).format(source.values[place])
             for place, cast in zip(places, comparable, strict=True)
         ]
-        return _SQL["update_rows"].format(
+        return _SQL["replace_rows" if self._whole else "update_rows"].format(
             target=self._target.identifier,
             source=source.relation,
             assignments=sql.SQL(", ").join(
@@ -149,6 +159,25 @@ def read_keys(connection: Connection, target: Target, id_column: str, key: Seque
     if len(key) == 1:
         return {value: identifier for identifier, value in rows}
     return {row[1:]: row[0] for row in rows}
+
+
+def read_existing(
+    connection: Connection, plan: Plan, targets: Mapping[AnyRelation, Target], report: Report
+) -> dict[AnyEntity, dict[Key, int]]:
+    """As `read_keys`, of all entities with a conflict rule whose keys can be held."""
+    keyed = [relation for relation in plan if relation.conflict is not None]
+    if not keyed:
+        return {}
+    with report.phase("read existing rows"):
+        existing: dict[AnyEntity, dict[Key, int]] = {}
+        for relation in keyed:
+            if isinstance(relation, Entity):
+                keys = read_keys(connection, targets[relation], relation.id_column, relation.key)
+                if keys is not None:
+                    existing[relation] = keys
+    rows = sum(map(len, existing.values()))
+    logger.info("existing rows read: %d", rows, extra={"rows": rows})
+    return existing
 
 
 class Finder:

@@ -5,15 +5,17 @@ A chunk whose rows are refused is given back, with all others that are undone wi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import attrs
 
 from bulkload.encode import count_rows
-from bulkload.errors import ServerError
+from bulkload.errors import RecordError, ServerError
 from bulkload.exchange import Sent, Told
+from bulkload.fingerprints import Noted
 from bulkload.job import Input
+from bulkload.journal import Done, together
 from bulkload.load import Load
 from bulkload.plan import AnyEntity, AnyRelation
 from bulkload.report import Report
@@ -38,10 +40,12 @@ LEAST_KEPT = 32 << 20
 class Pending:
     """A chunk whose rows are on their way to the server."""
 
+    number: int
+    """Of the input, from 0."""
     input: Input
     records: Sent | Told
-    rejected: frozenset[int]
-    """The positions of those that could not be mapped."""
+    rejected: Mapping[int, RecordError]
+    """Those that could not be mapped, by position."""
     skipped: int
     done: Callable[[Pending], None]
     """Called when the rows cannot be lost but with all others, or with what is given back."""
@@ -49,6 +53,8 @@ class Pending:
     """Keys that are known since it was settled, of rows that are its own."""
     shared: list[tuple[AnyEntity, Sequence[Key]]] = attrs.field(factory=list[tuple[AnyEntity, Sequence[Key]]])
     """Such keys of rows that other chunks may refer to."""
+    noted: Noted | None = None
+    """The fingerprints of its records."""
     whole: bool = False
     """Whether all its rows are put."""
     counted: bool = False
@@ -60,6 +66,11 @@ class Pending:
     def loaded(self) -> int:
         """How many of its records have rows."""
         return len(self.records.positions) - len(self.rejected) - self.skipped
+
+    @property
+    def records_done(self) -> Done:
+        """What the journal is told when all its rows are in."""
+        return Done(self.number, self.records.positions, self.skipped, self.rejected)
 
     def count(self) -> None:
         self.counted = True
@@ -95,8 +106,8 @@ class Outbox:
         if sum(len(data) for _, data in self._rows[relation]) >= LEAST_COPIED:
             self._write(relation)
 
-    def end(self) -> None:
-        """All rows of the chunk are put. Raises ServerError."""
+    def end(self, *, written: bool = False) -> None:  # noqa: ARG002 - of several only
+        """All rows of the chunk are put; or `written`, and nothing of it waits. Raises ServerError."""
         self._pending[-1].whole = True
         self._pending[-1].count()
         if self._size >= (LEAST_KEPT if self._load.undo.kept else MOST_COPIED):
@@ -172,8 +183,12 @@ class SeveralOutbox(Outbox):
             self._rows[relation].append((self._pending[-1], rows))
         self._size += len(rows)
 
-    def end(self) -> None:
+    def end(self, *, written: bool = False) -> None:
         """As in an Outbox."""
+        if written:
+            # It is committed: it must not be given back, and written once more, for what is refused of others.
+            self._pending.pop().count()
+            return
         self._pending[-1].whole = True
         if self._size >= LEAST_BATCH:
             self._send()
@@ -216,9 +231,10 @@ class SeveralOutbox(Outbox):
         for chunk in chunks:
             chunk.shared_in = True
         batch = [(relation, b"".join(data for _, data in rows)) for relation, rows in self._rows.items() if rows]
-        if batch:
+        done = together([chunk.records_done for chunk in chunks])
+        if batch or (done is not None and self._load.undo.journal is not None):
             with self._report.phase("wait for writers"):
-                self._writers.write(batch, partial(_count, chunks), partial(self._lost.extend, chunks))
+                self._writers.write(batch, done, partial(_count, chunks), partial(self._lost.extend, chunks))
         else:
             _count(chunks)
         for rows in self._rows.values():

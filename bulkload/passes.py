@@ -12,8 +12,9 @@ from pathlib import Path
 
 import attrs
 
-from bulkload.chunks import Mapper, Selection, Watch
+from bulkload.chunks import Mapper, Selection, Watch, Write
 from bulkload.job import Input
+from bulkload.journal import Past, PastInput
 from bulkload.plan import AnyRelation, Plan
 from bulkload.report import Report, SourceReport
 from bulkload.versions import Versions
@@ -25,11 +26,24 @@ _COLLECTOR_PACE = (50_000, 20, 1000)
 
 
 class Passes:
-    """The passes over the sources of a run: each record that counts is mapped once, in the order of the sources."""
+    """The passes over the sources of a run: each record that counts is mapped once, in the order of the sources.
+
+    What is `past` was done before the run, and is counted as if it had been done in it.
+    """
 
     def __init__(
-        self, inputs: Sequence[Input], mapper: Mapper, report: Report, *, chunk: int, watch: Watch, done: str = "loaded"
+        self,
+        inputs: Sequence[Input],
+        mapper: Mapper,
+        report: Report,
+        *,
+        chunk: int,
+        watch: Watch,
+        versions: Versions | None = None,
+        past: Past | None = None,
+        done: str = "loaded",
     ) -> None:
+        """`versions` are those of the inputs, where they were looked for already."""
         self._done = done
         """What the log says was done with a record."""
         self._inputs = inputs
@@ -37,24 +51,32 @@ class Passes:
         self._report = report
         self._chunk = chunk
         self._watch = watch
-        self._states = [each.source.state for each in inputs]
         with report.phase("find versions"):
-            self._versions = Versions(inputs)
+            self._versions = versions or Versions(inputs)
+        self._past = [past.inputs.get(number, PastInput()) if past else PastInput() for number in range(len(inputs))]
 
-    def run(self, write: Callable[[], None], filled: Callable[[Sequence[AnyRelation]], None] | None = None) -> None:
+    def run(self, write: Write, filled: Callable[[Sequence[AnyRelation]], None] | None = None) -> None:
         """Map and write everything; see `Mapper.run`. `filled` is told of tables that no more rows will come into."""
         for number, each in enumerate(self._inputs):
-            left_out = self._versions.left_out(number)
-            counts = SourceReport(each.source.name, superseded=len(left_out))
+            left_out, past = self._versions.left_out(number), self._past[number]
+            superseded = sum(position not in past.done for position in left_out)
+            unchanged = self._versions.unchanged(number, past.done)
+            counts = SourceReport(
+                each.source.name, loaded=past.loaded, unchanged=unchanged, skipped=past.skipped, superseded=superseded,
+                rejected=len(past.rejected),
+            )  # fmt: skip
             self._report.sources.append(counts)
-            self._pass(number, counts, write, _not_in(left_out))
+            for position in past.rejected:
+                self._versions.reject(number, position)
+            self._pass(number, counts, write, self._but(number, left_out))
             if number + 1 == len(self._inputs) or self._inputs[number + 1].job.identity is not each.job.identity:
                 self._revive(write)
                 if filled is not None:
                     filled(self._done_with(number))
             logger.info(
-                "%s: %d records read, %d %s, %d skipped, %d superseded, %d rejected",
-                counts.name, counts.read, counts.loaded, self._done, counts.skipped, counts.superseded, counts.rejected,
+                "%s: %d records read, %d %s, %d unchanged, %d skipped, %d superseded, %d rejected",
+                counts.name, counts.read, counts.loaded, self._done, counts.unchanged, counts.skipped,
+                counts.superseded, counts.rejected,
             )  # fmt: skip
 
     def _done_with(self, number: int) -> list[AnyRelation]:
@@ -62,29 +84,38 @@ class Passes:
         later = {relation for each in self._inputs[number + 1 :] for relation in each.job.plan}
         return [relation for relation in plan_of(self._inputs[: number + 1]) if relation not in later]
 
-    def _revive(self, write: Callable[[], None]) -> None:
+    def _revive(self, write: Write) -> None:
         """Map the versions that count after all, since a later one was rejected; these may be rejected in turn."""
         while revived := self._versions.take_revived():
             for number, positions in sorted(revived.items()):
                 counts = self._report.sources[number]
-                counts.superseded -= len(positions)
-                self._pass(number, counts, write, positions.__contains__)
+                left = {position for position in positions if position not in self._past[number].done}
+                same = {position for position in left if self._versions.is_same(number, position)}
+                counts.superseded -= len(left)
+                counts.unchanged += len(same)
+                if left > same:
+                    self._pass(number, counts, write, (left - same).__contains__)
 
-    def _pass(
-        self, number: int, counts: SourceReport, write: Callable[[], None], counted: Callable[[int], bool]
-    ) -> None:
+    def _but(self, number: int, left_out: set[int]) -> Callable[[int], bool]:
+        """Whether the record at a position is none of these, and not unchanged."""
+        is_same = self._versions.is_same
+        return lambda position: position not in left_out and not is_same(number, position)
+
+    def _pass(self, number: int, counts: SourceReport, write: Write, counted: Callable[[int], bool]) -> None:
         selection = Selection(
-            number, self._inputs[number], counted, partial(self._versions.reject, number),
+            number, self._inputs[number], self._left(number, counted), partial(self._versions.reject, number),
             self._versions.extracts(number),
         )  # fmt: skip
-        self._mapper.run(selection, counts, self._chunk, write, self._watch)
+        # Where all is as it was, the source needs no second reading.
+        if self._versions.changed(number) > 0:
+            self._mapper.run(selection, counts, self._chunk, write, self._watch)
         # Its records were read more than once, and were to be the same.
-        if self._inputs[number].source.state != self._states[number]:
+        if self._inputs[number].source.state != self._versions.states[number]:
             raise self._inputs[number].source.changed()
 
-
-def _not_in(positions: set[int]) -> Callable[[int], bool]:
-    return lambda position: position not in positions
+    def _left(self, number: int, counted: Callable[[int], bool]) -> Callable[[int], bool]:
+        done = self._past[number].done
+        return (lambda position: counted(position) and position not in done) if done else counted
 
 
 def plan_of(inputs: Iterable[Input]) -> Plan:

@@ -36,9 +36,13 @@ class Plan:
     the columns, an `Id[…]` points at a record that no entity of the plan has, or tables refer to each other in a ring.
     """
 
-    def __init__(self, *relations: AnyRelation, lookups: Iterable[AnyLookup] = ()) -> None:
+    def __init__(
+        self, *relations: AnyRelation, lookups: Iterable[AnyLookup] = (), dependents: Iterable[str] = ()
+    ) -> None:
         self.lookups = tuple(lookups)
         """The ways in which its mappings find rows that exist."""
+        self.dependents = frozenset(dependents)
+        """Tables of the same schema that are nobody else's: where they refer to the plan's, they are cleared, too."""
         found = dict.fromkeys(lookup.entity for lookup in self.lookups)
         by_name: dict[str, AnyRelation] = {}
         entities: dict[type, AnyEntity] = {}
@@ -62,13 +66,14 @@ class Plan:
                 raise UsageError(f"{relation}: Replace is for entities; nothing can belong to a row without an id")
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _plan, (tuple(self.references), self.lookups)
+        return _plan, (tuple(self.references), self.lookups, self.dependents)
 
     @classmethod
     def union(cls, *plans: Plan) -> Plan:
         """One plan of the tables of several."""
         relations = dict.fromkeys(relation for plan in plans for relation in plan.relations)
-        return cls(*relations, lookups=dict.fromkeys(lookup for plan in plans for lookup in plan.lookups))
+        lookups = dict.fromkeys(lookup for plan in plans for lookup in plan.lookups)
+        return cls(*relations, lookups=lookups, dependents=(name for plan in plans for name in plan.dependents))
 
     def __iter__(self) -> Iterator[AnyRelation]:
         return iter(self.relations)
@@ -83,8 +88,8 @@ class Plan:
         )
 
 
-def _plan(relations: Iterable[AnyRelation], lookups: Iterable[AnyLookup]) -> Plan:
-    return Plan(*relations, lookups=lookups)
+def _plan(relations: Iterable[AnyRelation], lookups: Iterable[AnyLookup], dependents: Iterable[str]) -> Plan:
+    return Plan(*relations, lookups=lookups, dependents=dependents)
 
 
 def _references(relation: AnyRelation, entities: Mapping[type, AnyEntity]) -> Iterator[Reference]:

@@ -9,6 +9,7 @@ from psycopg import Rollback, sql
 
 from bulkload import atomic, catalog, statements
 from bulkload.atomic import Prepared
+from bulkload.changes import Changes
 from bulkload.choice import COSTS, Choice, Drops
 from bulkload.definitions import Index
 from bulkload.estimate import expected_rows
@@ -55,6 +56,7 @@ def preview(
     schema: str,
     mode: Mode,
     clear: bool,
+    cascade: bool,
     drops: Drops,
     prepare: Callable[[Connection], object] | None,
 ) -> Preview:
@@ -63,24 +65,29 @@ def preview(
     Raises what that would raise before it reads its sources.
     """
     plan = plan_of(inputs)
-    with spooled(inputs) as sources:
-        expected = expected_rows(sources)
     found: list[Preview] = []
-    with transaction(connection):
+    with spooled(inputs) as sources, transaction(connection):
         if prepare is not None:
             prepare(connection)
+        changes = Changes(connection, sources, clear=clear)
+        changes.look_ahead(plan, schema)
+        expected = expected_rows(sources, changes.share)
         looked_at = atomic.look_at(
-            connection, plan, schema, drops, expected, clear=clear, drop=mode is not Mode.STANDARD
+            connection, plan, schema, drops, expected, clear=clear, cascade=cascade, drop=mode is not Mode.STANDARD
         )
         with refused("reading the catalog"):
             findings = catalog.findings(connection, looked_at.targets.values())
+            others = atomic.outside(plan, looked_at.targets, looked_at.emptied)
+            findings += [
+                f"emptied as well: {key}" for key in catalog.referring_keys(connection, others, looked_at.emptied)
+            ]
         found.append(
             Preview(
                 expected={relation.name: expected.get(relation.name, 0.0) for relation in plan},
                 locks=list(_locks(plan, looked_at, mode)),
                 choice=looked_at.choice,
                 statements=[each.as_string(connection) for each in _statements(plan, looked_at, mode)],
-                findings=findings,
+                findings=[*findings, *changes.findings],
             )
         )
         raise Rollback

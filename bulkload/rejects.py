@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Literal, Self
 
 import msgspec
 
@@ -22,10 +22,14 @@ class Rejects:
     The file is JSON Lines, an object a record: `record` (as it was in the source), `file`, `position`, `path`,
     `table`, `column`, `sqlstate`, `constraint` and `reason`; strings that are not known are empty. It is written as
     the load goes, and kept when the load fails. Where `WithRejects` reads, the file itself is a source.
+
+    A load that goes on with an earlier one sets the records aside again that were rejected then, so that the file is
+    whole. With `keep`, what was left in it stays until then, and is not lost where the load does not begin.
     """
 
-    def __init__(self, path: Path | None = None, most: int = 0) -> None:
+    def __init__(self, path: Path | None = None, most: int = 0, *, keep: bool = False) -> None:
         self._path = path
+        self._mode: Literal["ab", "wb"] = "ab" if keep else "wb"
         self.most = most
         self._file: IO[bytes] | None = None
         self.errors: list[RecordError] = []
@@ -35,7 +39,7 @@ class Rejects:
     def __enter__(self) -> Self:
         if self._path is not None:
             try:
-                self._file = self._path.open("wb")
+                self._file = self._path.open(self._mode)
             except OSError as error:
                 raise self._unwritten(error) from error
         return self

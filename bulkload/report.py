@@ -31,10 +31,12 @@ class TableReport:
 
 @attrs.define
 class SourceReport:
-    """The records of one source: read = loaded + skipped + superseded + rejected."""
+    """The records of one source: read = loaded + unchanged + skipped + superseded + rejected."""
 
     name: str
     loaded: int = 0
+    unchanged: int = 0
+    """Records that are the same as when they were loaded last, so that nothing of theirs was written."""
     skipped: int = 0
     """Records that the mapping has no row for."""
     superseded: int = 0
@@ -44,7 +46,7 @@ class SourceReport:
     @property
     def read(self) -> int:
         """Records in all."""
-        return self.loaded + self.skipped + self.superseded + self.rejected
+        return self.loaded + self.unchanged + self.skipped + self.superseded + self.rejected
 
 
 @attrs.define
@@ -60,6 +62,8 @@ class Report:
     """Seconds by phase of all worker processes together, which ran beside the phases above."""
     cleared: list[str] = attrs.field(factory=list[str])
     """The tables that were emptied first."""
+    resumed: int = 0
+    """Records that were done with in an earlier run of the load, which this one went on with; counted above, too."""
     seconds: float = 0.0
     """From the first to the last statement."""
     _inner: float = attrs.field(default=0.0, init=False, repr=False)

@@ -59,12 +59,12 @@ def _wanted(plan: Plan, *, clear: bool) -> Iterator[tuple[AnyRelation, str]]:
         if isinstance(relation.conflict, (Update, Replace)) and not clear:
             yield relation, "UPDATE"
         if isinstance(relation, Entity) and isinstance(relation.conflict, Replace) and not clear:
-            for part in _owned(plan, relation):
+            for part in owned(plan, relation):
                 yield part, "SELECT"
                 yield part, "DELETE"
 
 
-def _owned(plan: Plan, entity: AnyEntity) -> set[AnyRelation]:
+def owned(plan: Plan, entity: AnyEntity) -> set[AnyRelation]:
     """The tables whose rows belong to rows of an entity, as `bulkload.ownership` deletes them."""
     found: set[AnyRelation] = set()
     waiting: list[AnyRelation] = [entity]

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager, nullcontext
 
+import attrs
 from psycopg.pq import TransactionStatus
 
-from bulkload import catalog, ledger, retries, ultra
+from bulkload import catalog, checksums, fingerprints, ledger, resuming, retries, ultra
 from bulkload.atomic import start
 from bulkload.blame import Blaming
-from bulkload.census import check
+from bulkload.catalog import Target
+from bulkload.census import check_versions
+from bulkload.changes import Changes
+from bulkload.checksums import Checksums
 from bulkload.choice import Drop, Drops
 from bulkload.chunks import DEFAULT_CHUNK, Mapper, Watch, unwatched
 from bulkload.errors import ServerError
@@ -21,14 +25,16 @@ from bulkload.job import Input
 from bulkload.leader import Leader
 from bulkload.ledger import Line
 from bulkload.load import Load
+from bulkload.memory import Find
 from bulkload.merge import Finder
 from bulkload.mode import Mode
 from bulkload.passes import Passes, plan_of, spooled, unhurried_collector
-from bulkload.plan import AnyLookup, Plan
+from bulkload.plan import AnyLookup, AnyRelation, Plan
 from bulkload.rejects import Rejects
 from bulkload.report import Report
 from bulkload.server import Connection, refused, transaction
 from bulkload.shares import shared_out, started
+from bulkload.source import Source
 from bulkload.stream import adapt
 from bulkload.ultra import Levers
 from bulkload.writers import writers
@@ -43,6 +49,7 @@ def run(
     schema: str = "public",
     mode: Mode = Mode.OPTIMIZED,
     clear: bool = False,
+    cascade: bool = False,
     chunk: int = DEFAULT_CHUNK,
     rejects: Rejects | None = None,
     prepare: Callable[[Connection], object] | None = None,
@@ -52,6 +59,7 @@ def run(
     executor: Executor | None = None,
     drops: Drops | None = None,
     levers: Levers | None = None,
+    resume: bool = False,
 ) -> Report:
     """Load the sources, one after the other, into the tables of their jobs' plans.
 
@@ -67,8 +75,9 @@ def run(
     `executor` (`concurrent.futures.Executor`; that of a Dask client is one) the records are mapped there instead, and
     `jobs` is how many chunks it works on at a time. It is the caller's to shut down.
 
-    In `Mode.ULTRA`, which needs `clear` and a connection in autocommit mode, rows are written on `jobs` connections,
-    and indexes are built side by side; `levers` are what else it may do. It is not atomic: see `bulkload.ultra`.
+    `clear` and `cascade` empty tables first, as in `bulkload.start`. In `Mode.ULTRA`, which needs `clear` and a
+    connection in autocommit mode, rows are written on `jobs` connections, and indexes are built side by side; `levers`
+    are what else it may do. It is not atomic: see `bulkload.ultra`.
     `drops` says what is taken away while rows come in, if the mode is not `Mode.STANDARD`. Where rows are in the way of
     what was dropped, a duplicate key say, `Mode.OPTIMIZED` undoes all and loads once more with nothing dropped, so that
     the records are found, if `rejects` lets any through.
@@ -80,62 +89,207 @@ def run(
     reject too many or a file that is cut short is found before anything is written. Standard input is kept in a
     temporary file meanwhile.
 
-    Raises what `bulkload.start` does, SourceError, and RecordError or RejectsError for rejects beyond the limit.
+    With `resume`, a load of the same sources into the same tables that was stopped amid its transactions, of
+    `Mode.STANDARD` or `Mode.ULTRA`, is gone on with where it stopped, on whatever machine: the report and the rows are
+    those of a load that was not; `Report.resumed` says how much was there. With `clear`, nothing is emptied again. The
+    ledger knows the chunks that are in. Where nothing was stopped, all is loaded anew, which a log line says.
+
+    Raises what `bulkload.start` does, SourceError, and RecordError or RejectsError for rejects beyond the limit; and
+    ResumeError where the sources, the mappings (`Job.version`), what is asked for or the tables are not what they were.
     """
-    if mode is Mode.ULTRA:
-        ultra.refuse(connection, clear=clear)
-    # A caller's own transaction is not undone by what fails in it.
-    whole = mode is Mode.OPTIMIZED and connection.info.transaction_status == TransactionStatus.IDLE
-    report, plan = Report(), plan_of(inputs)
+    _refuse(connection, inputs, mode, clear=clear, resume=resume)
     rejects = rejects if rejects is not None else Rejects()
     with (
         unhurried_collector(),
         spooled(inputs) as sources,
+        checksums.checksums([each.source for each in inputs if resume or mode is not Mode.OPTIMIZED]) as taken,
         started(
             sources, processes := _processes(connection, mode, jobs), writing=mode is Mode.ULTRA, executor=executor
         ) as workers,
     ):
-        if mode is Mode.STANDARD:
-            # Together, so that a fault in the sources undoes what was prepared.
-            with report.phase("check sources"), refused("COMMIT"), transaction(connection):
-                if prepare is not None:
-                    prepare(connection)
-                    prepare = None
-                _check_first(connection, sources, plan, schema, rejects, clear=clear, chunk=chunk)
-
-        def load_all(drops: Drops, report: Report) -> Report:
-            if not whole:
-                return load_once(drops, report)
-            # Nothing of it is in, the sources are read again, and records rejected meanwhile are found again.
-            return retries.retried(
-                lambda: load_once(drops, Report()), rejects.restart, states=retries.DEADLOCKS,
-                attempts=retries.WHOLE_ATTEMPTS,
-            )  # fmt: skip
-
-        def load_once(drops: Drops, report: Report) -> Report:
-            with _started(
-                connection, sources, plan, schema=schema, mode=mode, clear=clear, drops=drops,
-                levers=levers or Levers(), prepare=prepare, report=report, processes=processes,
-            ) as (load, line):  # fmt: skip
-                with _told_what_is_in(load, report):
-                    # Whatever comes next is for a load in which nobody else writes any more.
-                    with _mapper(load, rejects, report, sources, workers, processes, levers or Levers()) as mapper:
-                        Passes(sources, mapper, report, chunk=chunk, watch=watch).run(load.flush, load.filled)
-                    with _rows_in_the_way(mode, rejects):
-                        load.complete()
-                if finish is not None:
-                    with report.phase("finish"), transaction(connection), refused("the statements that end the load"):
-                        finish(connection)
-                if line is not None:
-                    line.done({"rows": report.rows, "rejected": report.rejected})
-            return report
-
+        again: int | None = None
+        if resume:
+            again = resuming.find(connection, inputs, taken, schema=schema, mode=mode, clear=clear)
+            rejects.restart()
+        report = Report()
+        this = _Run(
+            connection, inputs, sources, schema, mode, chunk, rejects, prepare, finish, watch, levers or Levers(),
+            taken, again, workers, processes, Changes(connection, sources, clear=clear), clear=clear, cascade=cascade,
+        )  # fmt: skip
+        if mode is Mode.STANDARD and again is None:
+            this.check_first(report)
         try:
-            return load_all(drops or Drops(), report)
+            return this.load(drops or Drops(), report)
         except _RowsInTheWayError as error:
             logger.warning("%s: loading once more, with nothing dropped, so that the records to blame are found", error)
             rejects.restart()
-            return load_all(Drops(Drop.NEVER, Drop.NEVER, Drop.NEVER), Report())
+            return this.load(Drops(Drop.NEVER, Drop.NEVER, Drop.NEVER), Report())
+
+
+@attrs.define
+class _Run:
+    """The sources of a run, on their way into the database: what all of its steps have in common."""
+
+    connection: Connection
+    inputs: Sequence[Input]
+    """As they were named."""
+    sources: Sequence[Input]
+    """As they are read."""
+    schema: str
+    mode: Mode
+    chunk: int
+    rejects: Rejects
+    prepare: Callable[[Connection], object] | None
+    finish: Callable[[Connection], object] | None
+    watch: Watch
+    levers: Levers
+    taken: Checksums
+    again: int | None
+    """The load that is gone on with."""
+    workers: Executor | None
+    processes: int
+    changes: Changes
+    clear: bool = attrs.field(kw_only=True)
+    cascade: bool = attrs.field(kw_only=True)
+
+    @property
+    def plan(self) -> Plan:
+        return plan_of(self.inputs)
+
+    def check_first(self, report: Report) -> None:
+        """Raises what the run itself would raise for its sources."""
+        # Together, so that a fault in the sources undoes what was prepared.
+        with report.phase("check sources"), refused("COMMIT"), transaction(self.connection):
+            if self.prepare is not None:
+                self.prepare(self.connection)
+                self.prepare = None
+            self.changes.look_ahead(self.plan, self.schema)
+            adapt(self.connection)
+            with refused("reading the catalog"):
+                targets = catalog.describe(self.connection, self.plan.described, self.schema)
+            columns = {relation.name: target.columns for relation, target in targets.items()}
+            check_versions(
+                self.sources, self.changes.versions, columns, chunk=self.chunk, rejects=self.rejects,
+                find=self._finder(targets),
+            )  # fmt: skip
+        self.rejects.restart()
+        logger.info("sources checked: nothing in them would end the load")
+
+    def _finder(self, targets: Mapping[AnyRelation, Target]) -> Find:
+        finders: dict[AnyLookup, Finder] = {}
+
+        def find(lookup: AnyLookup, values: tuple[object, ...]) -> int | None:
+            if self.clear and lookup.entity in self.plan.relations:
+                return None
+            if lookup not in finders:
+                finders[lookup] = Finder(self.connection, lookup, targets[lookup.entity])
+            return finders[lookup].find(values)
+
+        return find
+
+    def load(self, drops: Drops, report: Report) -> Report:
+        """Load everything; where that is one transaction, again where others were in its way."""
+        # A caller's own transaction is not undone by what fails in it.
+        if self.mode is not Mode.OPTIMIZED or not _is_idle(self.connection):
+            return self._once(drops, report)
+        # Nothing of it is in, the sources are read again, and records rejected meanwhile are found again.
+        return retries.retried(
+            lambda: self._once(drops, Report()), self.rejects.restart, states=retries.DEADLOCKS,
+            attempts=retries.WHOLE_ATTEMPTS,
+        )  # fmt: skip
+
+    def _once(self, drops: Drops, report: Report) -> Report:
+        if self.mode is Mode.OPTIMIZED:
+            with report.phase("find versions"):
+                self.changes.look_ahead(self.plan, self.schema)
+        with self._started(drops, report) as (load, line):
+            with _told_what_is_in(load, report, [each.source for each in self.inputs]):
+                if self.again is not None:
+                    resuming.go_on(load, self.again, self.sources, self.rejects, clear=self.clear)
+                else:
+                    resuming.begin(load, self.inputs, self.taken, schema=self.schema, clear=self.clear)
+                # Whatever comes next is for a load in which nobody else writes any more.
+                with report.phase("find versions"):
+                    self.changes.begin(load)
+                with self._mapper(load, report) as mapper:
+                    passes = Passes(
+                        self.changes.inputs, mapper, report, chunk=self.chunk, watch=self.watch,
+                        versions=self.changes.versions, past=load.undo.past,
+                    )  # fmt: skip
+                    passes.run(load.flush, load.filled)
+                with _rows_in_the_way(self.mode, self.rejects):
+                    load.complete()
+            if self.finish is not None:
+                with (
+                    report.phase("finish"),
+                    transaction(self.connection),
+                    refused("the statements that end the load"),
+                ):
+                    self.finish(self.connection)
+            if line is not None:
+                line.done({"rows": report.rows, "rejected": report.rejected})
+        return report
+
+    @contextmanager
+    def _started(self, drops: Drops, report: Report) -> Generator[tuple[Load, Line | None]]:
+        """The load of that mode, or the one to go on with; with its line in the ledger where it keeps none itself."""
+        fingerprints.ensure(self.connection)
+        expected = None if self.mode is Mode.STANDARD else expected_rows(self.sources, self.changes.share)
+        if self.mode is Mode.ULTRA:
+            with ultra.start(
+                self.connection, self.plan, schema=self.schema, drops=drops, levers=self.levers, expected=expected,
+                prepare=self.prepare, report=report, jobs=self.processes, cascade=self.cascade, again=self.again,
+            ) as load:  # fmt: skip
+                yield load, None
+            return
+        # A caller's own transaction is the caller's: what a line says must not depend on it.
+        idle = _is_idle(self.connection)
+        tables = [f"{self.schema}.{relation.name}" for relation in self.plan]
+        with ledger.line(self.connection, self.mode.value, tables, self.again) if idle else nullcontext() as line:
+
+            def begin(opened: Connection) -> None:
+                if line is not None:
+                    line.hold(session=self.mode is Mode.STANDARD)
+                if self.prepare is not None:
+                    self.prepare(opened)
+
+            with start(
+                self.connection, self.plan, schema=self.schema, mode=self.mode, clear=self.clear and self.again is None,
+                cascade=self.cascade, drops=drops, expected=expected, batch_rows=None, prepare=begin, report=report,
+            ) as load:  # fmt: skip
+                load.line = line.load if line is not None else None
+                yield load, line
+
+    @contextmanager
+    def _mapper(self, load: Load, report: Report) -> Generator[Mapper]:
+        """Maps here, or by the executor where there is one."""
+        columns = {relation.name: target.columns for relation, target in load.targets.items()}
+        writing = self.mode is Mode.ULTRA
+        executor, shared = self.workers, shared_out(self.changes.inputs, writing=writing)
+        if executor is not None and not load.knows_keys_of(plan_of(shared.values())):
+            logger.info(
+                "one process maps all records: there are keys that are too many, or of a type, to be held in memory"
+            )
+            executor = None
+        if executor is None:
+            yield Blaming(load, columns, self.rejects, report)
+            return
+        async_commit = self.levers.async_commit
+        with writers(load, self.processes, async_commit=async_commit) if writing else nullcontext() as several:
+            leader = Leader(load, columns, self.rejects, report, shared, executor, self.processes, several)
+            yield leader
+            leader.finish()
+
+
+def _is_idle(connection: Connection) -> bool:
+    return connection.info.transaction_status == TransactionStatus.IDLE
+
+
+def _refuse(connection: Connection, inputs: Sequence[Input], mode: Mode, *, clear: bool, resume: bool) -> None:
+    if mode is Mode.ULTRA:
+        ultra.refuse(connection, clear=clear)
+    if resume:
+        resuming.refuse(connection, inputs)
 
 
 class _RowsInTheWayError(Exception):
@@ -152,76 +306,6 @@ def _rows_in_the_way(mode: Mode, rejects: Rejects) -> Generator[None]:
         raise
 
 
-@contextmanager
-def _started(
-    connection: Connection,
-    sources: Sequence[Input],
-    plan: Plan,
-    *,
-    schema: str,
-    mode: Mode,
-    clear: bool,
-    drops: Drops,
-    levers: Levers,
-    prepare: Callable[[Connection], object] | None,
-    report: Report,
-    processes: int,
-) -> Generator[tuple[Load, Line | None]]:
-    """The load of that mode, with its line in the ledger where it keeps none itself."""
-    expected = None if mode is Mode.STANDARD else expected_rows(sources)
-    if mode is Mode.ULTRA:
-        with ultra.start(
-            connection, plan, schema=schema, drops=drops, levers=levers, expected=expected, prepare=prepare,
-            report=report, jobs=processes,
-        ) as load:  # fmt: skip
-            yield load, None
-        return
-    # A caller's own transaction is the caller's: what a line says must not depend on it.
-    idle = connection.info.transaction_status == TransactionStatus.IDLE
-    tables = [f"{schema}.{relation.name}" for relation in plan]
-    with ledger.line(connection, mode.value, tables) if idle else nullcontext() as line:
-
-        def begin(opened: Connection) -> None:
-            if line is not None:
-                line.hold(session=mode is Mode.STANDARD)
-            if prepare is not None:
-                prepare(opened)
-
-        with start(
-            connection, plan, schema=schema, mode=mode, clear=clear, drops=drops, expected=expected, batch_rows=None,
-            prepare=begin, report=report,
-        ) as load:  # fmt: skip
-            yield load, line
-
-
-@contextmanager
-def _mapper(
-    load: Load,
-    rejects: Rejects,
-    report: Report,
-    inputs: Sequence[Input],
-    executor: Executor | None,
-    jobs: int,
-    levers: Levers,
-) -> Generator[Mapper]:
-    """Maps here, or by the executor where there is one."""
-    columns = {relation.name: target.columns for relation, target in load.targets.items()}
-    writing = load.mode is Mode.ULTRA
-    shared = shared_out(inputs, writing=writing)
-    if executor is not None and not load.knows_keys_of(plan_of(shared.values())):
-        logger.info(
-            "one process maps all records: there are keys that are too many, or of a type, to be held in memory"
-        )
-        executor = None
-    if executor is None:
-        yield Blaming(load, columns, rejects, report)
-        return
-    with writers(load, jobs, async_commit=levers.async_commit) if writing else nullcontext() as several:
-        leader = Leader(load, columns, rejects, report, shared, executor, jobs, several)
-        yield leader
-        leader.finish()
-
-
 def _processes(connection: Connection, mode: Mode, jobs: int) -> int:
     """How many worker processes there may be."""
     match mode:
@@ -234,7 +318,7 @@ def _processes(connection: Connection, mode: Mode, jobs: int) -> int:
 
 
 @contextmanager
-def _told_what_is_in(load: Load, report: Report) -> Generator[None]:
+def _told_what_is_in(load: Load, report: Report, sources: Iterable[Source]) -> Generator[None]:
     """Where a failure does not undo what was written, say what that is."""
     try:
         yield
@@ -242,34 +326,9 @@ def _told_what_is_in(load: Load, report: Report) -> Generator[None]:
         written = {source.name: source.loaded for source in report.sources if source.loaded}
         if written and load.mode is not Mode.OPTIMIZED:
             records = ", ".join(f"{count:,} records of {name}" for name, count in written.items())
-            logger.warning("batches written before the failure stay: %s; run the import again to go on", records)
+            known = load.undo.journal is not None and all(map(checksums.again, sources))
+            how = "run the import again with --resume (resume=True) to go on where it stopped" if known else (
+                "run the import again to load all of it"
+            )  # fmt: skip
+            logger.warning("batches written before the failure stay: %s; %s", records, how)
         raise
-
-
-def _check_first(
-    connection: Connection,
-    inputs: Sequence[Input],
-    plan: Plan,
-    schema: str,
-    rejects: Rejects,
-    *,
-    clear: bool,
-    chunk: int,
-) -> None:
-    """Raises what the run itself would raise for its sources."""
-    adapt(connection)
-    with refused("reading the catalog"):
-        targets = catalog.describe(connection, plan.described, schema)
-    finders: dict[AnyLookup, Finder] = {}
-
-    def find(lookup: AnyLookup, values: tuple[object, ...]) -> int | None:
-        if clear and lookup.entity in plan.relations:
-            return None
-        if lookup not in finders:
-            finders[lookup] = Finder(connection, lookup, targets[lookup.entity])
-        return finders[lookup].find(values)
-
-    columns = {relation.name: target.columns for relation, target in targets.items()}
-    check(inputs, columns, chunk=chunk, rejects=rejects, find=find)
-    rejects.restart()
-    logger.info("sources checked: nothing in them would end the load")

@@ -9,6 +9,7 @@ import attrs
 
 from bulkload import retries, statements
 from bulkload.errors import ServerError
+from bulkload.journal import Done, Journal, Past, changes
 from bulkload.report import Report
 from bulkload.server import Connection, refused, transaction
 
@@ -19,7 +20,7 @@ class Undo:
     """Undoes what a load wrote last, rows and counts, and leaves all before it.
 
     A load that is one transaction has a savepoint for that, where it is `kept`: one at a time, moved on by one round
-    trip. Others have their transactions.
+    trip. Others have their transactions, and a `journal` of them where the ledger can be written.
     """
 
     def __init__(self, connection: Connection, report: Report, *, atomic: bool) -> None:
@@ -28,6 +29,7 @@ class Undo:
         self.atomic = atomic
         self.kept = not atomic
         """Whether anything can be undone without the rest."""
+        self.journal: Journal | None = None
         self._there = False
         self._counts = dict(report.tables)
 
@@ -44,7 +46,19 @@ class Undo:
             self._connection.execute(_SQL["back_to_savepoint"].text)
         self._uncount()
 
-    def whole(self, write: Callable[[], object], undone: Callable[[], object] | None = None) -> None:
+    @property
+    def past(self) -> Past | None:
+        """What an earlier run of the load has done, where this one goes on with it."""
+        return self.journal.past if self.journal is not None else None
+
+    def note(self, done: Done | None) -> None:
+        """There is nothing to be written of these records, but that they are done with. Raises ServerError."""
+        if self.journal is not None and done is not None and done.positions:
+            self.whole(lambda: None, done=done)
+
+    def whole(
+        self, write: Callable[[], object], undone: Callable[[], object] | None = None, done: Done | None = None
+    ) -> None:
         """Have `write` write what is whole or undone, as in `unit`; again, where others were in its way and it was.
 
         `undone` is called before each further attempt. Raises ServerError; UnknownOutcomeError where a transaction may
@@ -55,14 +69,17 @@ class Undo:
             return
 
         def attempt() -> None:
-            with self.unit():
+            with self.unit(done):
                 write()
 
         retries.retried(attempt, undone)
 
     @contextmanager
-    def unit(self) -> Generator[None]:
-        """What is written inside is written whole, or undone where that can be. Raises ServerError."""
+    def unit(self, done: Done | None = None) -> Generator[None]:
+        """What is written inside is written whole, or undone where that can be. Raises ServerError.
+
+        `done` are the records that it is all of; the journal says so in the same transaction.
+        """
         if not self.kept:
             yield
         elif self.atomic:
@@ -80,6 +97,8 @@ class Undo:
                 # A deferred constraint is checked at the end.
                 with refused("COMMIT"), transaction(self._connection):
                     yield
+                    if self.journal is not None:
+                        self.journal.note(self._connection, done, changes(self._counts, self._report.tables))
             except Exception:
                 self._uncount()
                 raise

@@ -71,13 +71,6 @@ class Settler:
         """Nothing of these chunks is in; or nothing but what others may refer to."""
         forget(self._load, self._new, self._dictionaries, chunks)
 
-    def take_new(self) -> None:
-        """Rows were written by the load itself: have the keys among theirs that were all new so far."""
-        for entity, new in self._new.items():
-            known = self._load.known[entity]
-            new.add(list(known), list(known.values()))
-            known.clear()
-
     def may_exist(self, mapped: Mapped, settlement: Settlement) -> bool:
         """Whether there are rows that are not just to be written."""
         return any(self._may_exist(self._by_name[rows.relation], settlement) for rows in mapped.rows)
@@ -159,6 +152,8 @@ class Settler:
 def forget(load: Load, new: Mapping[AnyEntity, NewKeys], dictionaries: Dictionaries, chunks: Iterable[Pending]) -> None:
     """As `Settler.forget`, for chunks of any plan."""
     for pending in chunks:
+        if pending.noted is not None and load.fingerprints is not None:
+            load.fingerprints.forget(pending.noted)
         for entity, keys in [*pending.own, *(() if pending.shared_in else pending.shared)]:
             if entity in new:
                 new[entity].remove(keys)
@@ -168,6 +163,14 @@ def forget(load: Load, new: Mapping[AnyEntity, NewKeys], dictionaries: Dictionar
         if not pending.shared_in:
             # Processes take these keys for known.
             dictionaries.clear()
+
+
+def take_new(load: Load, new: Mapping[AnyEntity, NewKeys]) -> None:
+    """Rows were written by the load itself: have the keys among theirs that were all new so far."""
+    for entity, keys in new.items():
+        known = load.known[entity]
+        keys.add(list(known), list(known.values()))
+        known.clear()
 
 
 def know(load: Load, new: dict[AnyEntity, NewKeys], relations: Iterable[AnyRelation]) -> None:

@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar, cast, overload
 
 from bulkload.errors import UsageError
+from bulkload.fingerprints import NONE
 from bulkload.plan import AnyEntity, AnyRelation, Plan
 from bulkload.records import Id
 from bulkload.tables import Entity, Keep, Key, Lookup, Replace, Table, key_getter
@@ -87,6 +88,8 @@ class Buffers(ABC):
         self.batches: dict[AnyRelation, Batch[Any]] = {relation: Batch(relation) for relation in plan.relations}
         self.known: dict[AnyEntity, dict[Key, int]] = dict(known or {})
         """The id of each key that was met or read, for the entities with a conflict rule."""
+        self.marks: dict[Key, bytes] = {}
+        """The digests of records, by the keys of the rows of the batch that they are versions of."""
         self._adders: dict[AnyRelation, Add] = {}
         self._extenders: dict[AnyRelation, Extend] = {}
         for relation, batch in self.batches.items():
@@ -107,6 +110,16 @@ class Buffers(ABC):
     def extend(self, relation: Any, records: Iterable[Any], /) -> Any:
         """Add many rows at once; the same as adding one after the other, for a fraction of its cost."""
         return self._extenders[relation](records)
+
+    def marked(self, entities: Iterable[AnyEntity]) -> Iterator[tuple[AnyEntity, list[int], bytes]]:
+        """The ids and digests of the batch's rows, for those of the entities that it has rows of."""
+        for entity in entities:
+            if keys := self.batches[entity].keyed:
+                yield entity, list(map(self.known[entity].__getitem__, keys)), self.marks_of(entity)
+
+    def marks_of(self, entity: AnyEntity) -> bytes:
+        """The digest for each row of an entity in the batch; `NONE` for one that no record alone stands for."""
+        return b"".join(self.marks.get(key, NONE) for key in self.batches[entity].keyed)
 
     @abstractmethod
     def find(self, lookup: Lookup[R], /, *values: object) -> Id[R] | None:
@@ -133,6 +146,7 @@ class Buffers(ABC):
 
     def clear(self) -> None:
         """Begin a new batch: the rows of this one were taken."""
+        self.marks.clear()
         for batch in self.batches.values():
             batch.clear()
 

@@ -25,7 +25,7 @@ from bulkload.catalog import Stakes, TableName
 from bulkload.choice import Drops
 from bulkload.definitions import SQL, Logged, Object, differences, facts
 from bulkload.errors import BulkloadError, RestoreError, ServerError, UsageError, one_line
-from bulkload.ledger import Entry
+from bulkload.ledger import Catalog, Entry
 from bulkload.load import Load
 from bulkload.mode import Mode
 from bulkload.plan import Plan
@@ -108,8 +108,12 @@ def start(
     prepare: Callable[[Connection], object] | None,
     report: Report,
     jobs: int,
+    cascade: bool,
+    again: int | None = None,
 ) -> Generator[Load]:
     """A load whose rows are written on several connections; see `atomic.start` for the one that is a transaction.
+
+    With `again` it is that load, which was stopped, and nothing is emptied.
 
     Raises what that does; RestoreError where all rows are in, but something that was taken away is not back.
     """
@@ -119,7 +123,9 @@ def start(
     begin = time.perf_counter()
     ledger.ensure(connection)
     session = _Session(conninfo_of(connection), connection.info.backend_pid)
-    claim = _claim(connection, session, plan, schema, drops, levers, expected, prepare, report, jobs)
+    claim = _claim(
+        connection, session, plan, schema, drops, levers, expected, prepare, report, jobs, again, cascade=cascade
+    )
     try:
         if levers.async_commit:
             commit_asynchronously(connection)
@@ -164,7 +170,7 @@ class _Claim:
     load: int
     prepared: Prepared
     objects: Sequence[Object]
-    before: dict[str, str]
+    before: Catalog
 
 
 def _claim(
@@ -178,31 +184,48 @@ def _claim(
     prepare: Callable[[Connection], object] | None,
     report: Report,
     jobs: int,
+    again: int | None,
+    *,
+    cascade: bool,
 ) -> _Claim:
     load: int | None = None
+    away: list[Object] = []
     try:
         with refused("COMMIT"), transaction(connection):
             if prepare is not None:
                 prepare(connection)
-            prepared = atomic.make_ready(connection, plan, schema, drops, expected, report, clear=True)
+            prepared = atomic.make_ready(
+                connection, plan, schema, drops, expected, report, clear=True, cascade=cascade, again=again
+            )
             choice = prepared.choice
             with report.phase("drop indexes"):
-                load = ledger.begin(connection, "load", Mode.ULTRA.value, report.cleared)
-                ledger.hold_together(connection, load)
+                with plain_names(connection), refused("reading indexes and constraints"):
+                    before = Catalog(list(choice.relations), facts(connection, choice.relations))
+                if again is None:
+                    load = ledger.begin(connection, "load", Mode.ULTRA.value, report.cleared, before)
+                    ledger.hold_together(connection, load)
+                else:
+                    ledger.begin_again(connection, again, together=True)
+                    load = again
+                    away = [entry.object for entry in _away(connection, load)]
+                    if away:
+                        # Nothing more: of what is away, some may be half back.
+                        choice = attrs.evolve(choice, foreign_keys=(), keys=(), indexes=())
+                        before = ledger.catalog_of(connection, load)
+                    else:
+                        ledger.set_catalog(connection, load, before)
                 with plain_names(connection):
-                    with refused("reading indexes and constraints"):
-                        before = facts(connection, choice.relations)
                     _take_away(connection, load, choice.foreign_keys)
                     # Without the foreign keys, since these say which tables can be.
-                    tables = _can_be_unlogged(connection, prepared.emptied) if levers.unlogged else []
+                    tables = _can_be_unlogged(connection, prepared.emptied) if levers.unlogged and again is None else []
                     _take_away(connection, load, [*tables, *choice.keys, *choice.indexes])
     except BaseException:
         # It may have been committed all the same: an interrupt can come before the client is told.
         if load is not None:
             _put_back(connection, session, load, jobs)
         raise
-    objects: list[Object] = [*choice.foreign_keys, *tables, *choice.keys, *choice.indexes]
-    logger.info("dropped until the rows are in, and written to the ledger: %s", counts(objects))
+    objects: list[Object] = [*away, *choice.foreign_keys, *tables, *choice.keys, *choice.indexes]
+    logger.info("away until the rows are in, and written to the ledger: %s", counts(objects))
     return _Claim(load, prepared, objects, before)
 
 
@@ -244,7 +267,8 @@ class _Rebuild(Rebuilding):
         with self._report.phase("check foreign keys"):
             self._restoration.restore_foreign_keys()
             with transaction(self._connection), plain_names(self._connection), refused("comparing the catalog"):
-                found = differences(self._claim.before, facts(self._connection, self._claim.prepared.choice.relations))
+                before = self._claim.before
+                found = differences(before.facts, facts(self._connection, before.relations))
         if found:
             raise RestoreError(found, in_ledger=False)
         seconds = self._report.phases["build indexes"] + self._report.phases["check foreign keys"]

@@ -22,6 +22,7 @@ from bulkload.errors import BulkloadError, RecordError, UsageError
 from bulkload.exchange import FIRST_STAND_IN, Gap, Mapped, Rows, Short, Task, numbered
 from bulkload.formats import Format, Slice
 from bulkload.job import Input
+from bulkload.journal import Done
 from bulkload.passes import plan_of, unhurried_collector
 from bulkload.plan import AnyEntity, AnyLookup, AnyRelation, Plan
 from bulkload.records import Id, is_key
@@ -105,16 +106,20 @@ class _Work:
     def map(self, task: Task) -> Mapped:
         report, rejects = Report(), _Rejected()
         each = self._inputs[task.input]
-        chunk = Chunk(each, task.records.slices(each.source))
+        chunk = Chunk(task.input, each, task.records.slices(each.source))
         if task.forget or self._dictionary.full:
             self._dictionary = _Dictionary()
         rows = ChunkRows(chunk.each.job.plan, self._encoders, task, self._dictionary)
         before = rows.known_before
         encoded: list[Rows] = []
+        marks = b""
 
-        def encode() -> None:
+        def encode(_done: Done) -> None:
+            nonlocal marks
             with report.phase("encode"):
                 encoded[:] = rows.encoded()
+                if each.seed and each.job.identity is not None:
+                    marks = rows.marks_of(each.job.identity)
 
         try:
             Mapper(rows, self._columns, rows.find_id, rejects, report).map(chunk, encode)
@@ -125,8 +130,9 @@ class _Work:
         finally:
             rows.let_go()
         return Mapped(
-            encoded, rejects.taken, len(chunk.skipped), rows.used(), self._dictionary.token, before, report.phases
-        )
+            encoded, rejects.taken, len(chunk.skipped), rows.used(), self._dictionary.token, before, report.phases,
+            marks,
+        )  # fmt: skip
 
 
 class _Rejected(Rejects):

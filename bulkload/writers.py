@@ -14,8 +14,10 @@ import psycopg
 
 from bulkload import ledger, retries
 from bulkload.errors import ServerError
+from bulkload.journal import Done
 from bulkload.load import Load
 from bulkload.plan import AnyRelation
+from bulkload.report import TableReport
 from bulkload.server import Connection, commit_asynchronously, connect, conninfo_of, refused, transaction
 from bulkload.stream import CopyWriter
 
@@ -44,16 +46,20 @@ class Writers:
         self._waiting: deque[tuple[Future[Written], Callable[[], None], Callable[[], None]]] = deque()
 
     def write(
-        self, rows: Sequence[tuple[AnyRelation, bytes]], done: Callable[[], None], lost: Callable[[], None]
+        self,
+        rows: Sequence[tuple[AnyRelation, bytes]],
+        records: Done | None,
+        done: Callable[[], None],
+        lost: Callable[[], None],
     ) -> None:
-        """Have the rows of a batch written, parents first.
+        """Have the rows of a batch written, parents first, which are all of some records.
 
         In a later call here `done` is called when they are in, or `lost` when the server has refused them. Raises what
         an earlier batch failed with, and then has not begun with this one.
         """
         while self._waiting and (len(self._waiting) >= _MOST_WAITING * self._count or self._waiting[0][0].done()):
             self._take()
-        self._waiting.append((self._executor.submit(self._written, rows), done, lost))
+        self._waiting.append((self._executor.submit(self._written, rows, records), done, lost))
 
     def drain(self) -> None:
         """Until everything is written. Raises what a batch failed with."""
@@ -88,10 +94,13 @@ class Writers:
             self._load.written(relation, count, seconds)
         done()
 
-    def _written(self, rows: Sequence[tuple[AnyRelation, bytes]]) -> Written:
-        return retries.retried(partial(self._write, self._connection(), rows))
+    def _written(self, rows: Sequence[tuple[AnyRelation, bytes]], records: Done | None) -> Written:
+        return retries.retried(partial(self._write, self._connection(), rows, records))
 
-    def _write(self, connection: Connection, rows: Sequence[tuple[AnyRelation, bytes]]) -> Written:
+    def _write(
+        self, connection: Connection, rows: Sequence[tuple[AnyRelation, bytes]], records: Done | None
+    ) -> Written:
+        journal = self._load.undo.journal
         written: Written = []
         with refused("writing the rows of a chunk"), transaction(connection):
             for relation, data in rows:
@@ -99,6 +108,8 @@ class Writers:
                 target, encoder = self._load.targets[relation], self._load.encoders[relation]
                 count = self._copy.send(connection, target, encoder, data)
                 written.append((relation, count, time.perf_counter() - begin))
+            if journal is not None:
+                journal.note(connection, records, {each.name: TableReport(count) for each, count, _ in written})
         return written
 
     def _connection(self) -> Connection:

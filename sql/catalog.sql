@@ -80,6 +80,18 @@ JOIN pg_class t ON t.oid = c.oid AND (NOT t.relispartition OR t.oid = ANY(%(rela
 JOIN pg_namespace n ON n.oid = t.relnamespace
 ORDER BY n.nspname, t.relname
 
+-- referring_keys --
+-- The foreign keys by which some tables refer to others.
+SELECT format('%%s.%%s, whose %%s refers to %%s.%%s', n.nspname, t.relname, r.conname, m.nspname, p.relname)
+FROM pg_constraint r
+JOIN pg_class t ON t.oid = r.conrelid
+JOIN pg_namespace n ON n.oid = t.relnamespace
+JOIN pg_class p ON p.oid = r.confrelid
+JOIN pg_namespace m ON m.oid = p.relnamespace
+WHERE r.contype = 'f' AND r.conparentid = 0 AND r.conrelid <> r.confrelid
+  AND r.conrelid = ANY(%(relations)s::oid[]) AND r.confrelid = ANY(%(referenced)s::oid[])
+ORDER BY 1
+
 -- estimate_rows --
 -- Rows that the planner believes tables have; -1 where one was never analyzed.
 SELECT oid::bigint, reltuples::bigint FROM pg_class WHERE oid = ANY(%(relations)s::oid[])

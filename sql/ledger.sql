@@ -15,6 +15,7 @@ SELECT pg_advisory_xact_lock(%(class)s, 0)
 -- see whether another one holds its tables.
 CREATE SCHEMA IF NOT EXISTS bulkload;
 COMMENT ON SCHEMA bulkload IS 'The ledger of python -m bulkload: loads, and indexes and constraints to be restored';
+-- What a run that goes on with a load must find as it was: `circumstances`, and the `catalog` of its tables.
 CREATE TABLE IF NOT EXISTS bulkload.loads (
     id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     kind text NOT NULL CHECK (kind IN ('load', 'drop')),
@@ -25,8 +26,47 @@ CREATE TABLE IF NOT EXISTS bulkload.loads (
     version text NOT NULL,
     started timestamptz NOT NULL DEFAULT clock_timestamp(),
     ended timestamptz,
-    progress jsonb NOT NULL DEFAULT '{}'
+    progress jsonb NOT NULL DEFAULT '{}',
+    circumstances jsonb NOT NULL DEFAULT '{}',
+    catalog jsonb
 );
+-- What a load that has several transactions reads: of standard input and pipes, which cannot be read again, there is no
+-- fingerprint.
+CREATE TABLE IF NOT EXISTS bulkload.sources (
+    load integer NOT NULL REFERENCES bulkload.loads ON DELETE CASCADE,
+    input integer NOT NULL,
+    job text NOT NULL,
+    version text NOT NULL,
+    path text NOT NULL,
+    size bigint,
+    sha256 text,
+    PRIMARY KEY (load, input)
+);
+-- What such a load has done, a line a transaction, written in that very transaction: the positions of the records of an
+-- input that are done with, whatever became of them. Without an input: rows that chunks share, which come before them.
+CREATE TABLE IF NOT EXISTS bulkload.chunks (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    load integer NOT NULL REFERENCES bulkload.loads ON DELETE CASCADE,
+    input integer,
+    done int8multirange NOT NULL,
+    loaded bigint NOT NULL,
+    skipped bigint NOT NULL,
+    rejected jsonb NOT NULL,
+    tables jsonb NOT NULL,
+    written timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (load, id)
+);
+-- The loads that can be gone on with, if they do not run: some of it is in, and nothing came into their tables since.
+CREATE OR REPLACE VIEW bulkload.unfinished AS
+SELECT l.id AS load
+FROM bulkload.loads l
+WHERE l.kind = 'load' AND l.state <> 'done'
+  AND EXISTS (SELECT FROM bulkload.chunks c WHERE c.load = l.id)
+  AND NOT EXISTS (SELECT FROM bulkload.sources s WHERE s.load = l.id AND s.sha256 IS NULL)
+  AND NOT EXISTS (SELECT FROM bulkload.loads later
+                  WHERE later.kind = 'load' AND later.id > l.id AND later.tables && l.tables
+                    AND (later.state = 'done' OR later.circumstances @> '{"clear": true}'
+                         OR EXISTS (SELECT FROM bulkload.chunks c WHERE c.load = later.id)));
 CREATE TABLE IF NOT EXISTS bulkload.dropped (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     load integer NOT NULL REFERENCES bulkload.loads,
@@ -39,13 +79,52 @@ CREATE TABLE IF NOT EXISTS bulkload.dropped (
     dropped timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 GRANT USAGE ON SCHEMA bulkload TO PUBLIC;
-GRANT SELECT ON bulkload.loads, bulkload.dropped TO PUBLIC
+GRANT SELECT ON bulkload.loads, bulkload.dropped, bulkload.sources, bulkload.unfinished TO PUBLIC;
+-- Reasons of rejects hold values of records.
+GRANT SELECT (id, load, input, done, loaded, skipped, tables, written) ON bulkload.chunks TO PUBLIC
 
 -- begin_load --
--- A new line.
-INSERT INTO bulkload.loads (kind, mode, tables, client, version)
-VALUES (%(kind)s, %(mode)s, %(tables)s, %(client)s, %(version)s)
+-- A new line; and old ones go: of loads that began more than 90 days ago and are not among the last 100, unless they run,
+-- can be gone on with, or have something away.
+WITH pruned AS (
+    DELETE FROM bulkload.loads WHERE id IN (
+        SELECT l.id FROM bulkload.loads l
+        WHERE l.started < now() - interval '90 days'
+          AND l.id < (SELECT min(last.id) FROM (SELECT id FROM bulkload.loads ORDER BY id DESC LIMIT 100) AS last)
+          AND NOT EXISTS (SELECT FROM bulkload.dropped d WHERE d.load = l.id)
+          AND NOT EXISTS (SELECT FROM bulkload.unfinished u WHERE u.load = l.id)
+          AND NOT EXISTS (
+              SELECT FROM pg_locks k
+              WHERE k.locktype = 'advisory' AND k.classid = %(class)s::int::oid AND k.objid = l.id::oid
+                AND k.objsubid = 2 AND k.granted
+                AND k.database = (SELECT oid FROM pg_database WHERE datname = current_database()))
+        FOR UPDATE SKIP LOCKED))
+INSERT INTO bulkload.loads (kind, mode, tables, client, version, catalog)
+VALUES (%(kind)s, %(mode)s, %(tables)s, %(client)s, %(version)s, %(catalog)s::jsonb)
 RETURNING id
+
+-- lock_load --
+-- Keeps others from going on with it at the same time; and whether it runs. Its chunks refer to the line, and are no
+-- reason to wait.
+SELECT l.state <> 'done' AND NOT EXISTS (
+           SELECT FROM pg_locks k
+           WHERE k.locktype = 'advisory' AND k.classid = %(class)s::int::oid AND k.objid = l.id::oid
+             AND k.objsubid = 2 AND k.granted
+             AND k.database = (SELECT oid FROM pg_database WHERE datname = current_database()))
+FROM bulkload.loads l WHERE l.id = %(load)s
+FOR NO KEY UPDATE
+
+-- begin_again --
+-- A load that was stopped runs again.
+UPDATE bulkload.loads SET state = 'running', ended = NULL, client = %(client)s, progress = '{}' WHERE id = %(load)s
+
+-- catalog_of --
+-- The catalog of its tables, as it was before the load took anything away.
+SELECT catalog FROM bulkload.loads WHERE id = %(load)s
+
+-- set_catalog --
+-- All of it is back: what is there now is what is to come back.
+UPDATE bulkload.loads SET catalog = %(catalog)s::jsonb WHERE id = %(load)s
 
 -- end_load --
 -- How it ended; a line that says so already stays.
@@ -123,6 +202,7 @@ ORDER BY l.id, table_name
 SELECT l.id AS id, l.kind AS kind, l.mode AS mode, l.tables AS tables, l.client AS client, l.version AS version,
        to_jsonb(l.started) AS started, to_jsonb(l.ended) AS ended, l.progress AS progress,
        (SELECT count(*) FROM bulkload.dropped d WHERE d.load = l.id) AS dropped,
+       (SELECT coalesce(sum(c.loaded), 0)::bigint FROM bulkload.chunks c WHERE c.load = l.id) AS loaded,
        CASE WHEN l.state = 'running' AND l.kind = 'load' AND NOT EXISTS (
                      SELECT FROM pg_locks k
                      WHERE k.locktype = 'advisory' AND k.classid = %(class)s::int::oid AND k.objid = l.id::oid

@@ -52,6 +52,13 @@ UPDATE {target} AS target SET {assignments}
 FROM {source}
 WHERE {on} AND ({before}) IS DISTINCT FROM ({after})
 
+-- replace_rows --
+-- Rows whose keys are there, and with which other rows go and come. A row that says the same already gets a new version
+-- all the same: by that, fingerprints that were made of the old one count no longer.
+UPDATE {target} AS target SET {assignments}
+FROM {source}
+WHERE {on}
+
 -- referred_ids --
 -- The ids that a column of these rows holds.
 SELECT DISTINCT {column} FROM {target} WHERE {key} = ANY(%(ids)s) AND {column} IS NOT NULL

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from bulkload import Entity, Id, Job, JsonRecords, Keep, Plan, Replace, Sink, Table, record
+from bulkload import Entity, Id, Job, JsonRecords, Keep, Lookup, Plan, Replace, Sink, Table, record
 
 SCHEMA = """
     CREATE DOMAIN even AS int CHECK (VALUE % 2 = 0);
@@ -83,6 +83,7 @@ CUSTOMERS = Entity("customers", Customer, ("name",), conflict=Keep(on=("name",))
 ORDERS = Entity("orders", Order, COLUMNS)
 LINES = Table("lines", OrderLine, ("order_id", "sku", "amount"))
 REPLACED_ORDERS = Entity("orders", Order, COLUMNS, conflict=Replace(on=("number",)))
+BY_NUMBER = Lookup(REPLACED_ORDERS, on=("number",))
 READ = JsonRecords(dict[str, Any], key="number")
 
 
@@ -99,6 +100,13 @@ def add_order(sink: Sink, document: dict[str, Any], orders: Entity[Order] = ORDE
 def replace_order(sink: Sink, document: dict[str, Any]) -> None:
     """The same, in place of an order with this number."""
     add_order(sink, document, REPLACED_ORDERS)
+
+
+def add_gift(sink: Sink, document: dict[str, Any]) -> None:
+    """A line more, for an order that is there."""
+    order = sink.find(BY_NUMBER, document["number"])
+    assert order is not None
+    sink.add(LINES, OrderLine(order, "p5", 7))
 
 
 JOB = Job("orders", Plan(CUSTOMERS, ORDERS, LINES), READ, add_order)

@@ -32,12 +32,14 @@ class Options(argparse.Namespace):
     optimized: bool
     ultra: bool
     clear: bool
+    cascade: bool
     yes: bool
     action: str
     tables: list[str]
     foreign_keys: bool
     keys: bool
     dry_run: bool
+    resume: bool
     jobs: int | None
     executor: str
     scheduler: str | None
@@ -220,6 +222,15 @@ def _add_modes(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--yes", action="store_true", help="answers what --ultra asks")
     group.add_argument(
         "--clear", action="store_true", help="first empty the tables that are filled, and those that refer to them"
+    )
+    group.add_argument(
+        "--cascade", action="store_true", help="with --clear also tables that refer to them and are not this package's"
+    )
+    group.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the same import where it was stopped (without --optimized, or with --ultra): nothing is "
+        "emptied again, and what is in stays; where none was stopped, start anew",
     )
     group.add_argument(
         "--jobs",

@@ -42,7 +42,7 @@ DEMO_SCHEMA = "bulkload_demo"
 """The demo's own, so that it never touches anybody's tables."""
 
 # In this order: perks and symbiants refer to items by their AOIDs.
-_JOBS: dict[str, Job[Any]] = {
+JOBS: dict[str, Job[Any]] = {
     "items_file": gamedb.ITEMS_JOB,
     "nanos_file": gamedb.NANOS_JOB,
     "perks_file": gamedb.PERKS_JOB,
@@ -52,16 +52,20 @@ _JOBS: dict[str, Job[Any]] = {
 
 def refuse_contradictions(options: Options) -> None:
     """Raises UsageError for flags that do not go together."""
-    paths = [path for name in _JOBS if (path := getattr(options, name, None)) is not None]
+    paths = [path for name in JOBS if (path := getattr(options, name, None)) is not None]
     if hasattr(options, "symbiants_file") and not paths:
-        raise UsageError("no file is named; there are " + ", ".join(f"--{n.replace('_', '-')}" for n in _JOBS))
+        raise UsageError("no file is named; there are " + ", ".join(f"--{n.replace('_', '-')}" for n in JOBS))
     if paths.count(STANDARD_INPUT) > 1:
         raise UsageError("standard input can be one of the files only")
     _refuse_reading_rejects(paths, getattr(options, "rejects", None))
     if getattr(options, "ultra", False) and not (options.optimized and options.clear):
         raise UsageError("--ultra needs --optimized and --clear")
+    if getattr(options, "cascade", False) and not options.clear:
+        raise UsageError("--cascade is for --clear: it empties tables that refer to those")
     if getattr(options, "ultra", None) is False and (options.unlogged or options.no_async_commit):
         raise UsageError("--unlogged and --no-async-commit are levers of --ultra")
+    if getattr(options, "resume", False) and options.dry_run:
+        raise UsageError("--dry-run changes nothing, and so has nothing to --resume")
     if hasattr(options, "executor") and (options.executor == DASK) != (options.scheduler is not None):
         raise UsageError("--executor dask and --scheduler go together")
     if getattr(options, "executor", "") == DASK and not options.optimized:
@@ -91,7 +95,7 @@ def demo(options: Options) -> int:
             "perks_file": files.perks,
             "symbiants_file": files.symbiants,
         }
-        inputs = [Input(_JOBS[name], Source(str(path))) for name, path in paths.items()]
+        inputs = [Input(JOBS[name], Source(str(path))) for name, path in paths.items()]
         report = _run(options, opened, inputs, schema=DEMO_SCHEMA, mode=Mode.OPTIMIZED, clear=True)
         output.show_report(report)
         begin = time.perf_counter()
@@ -158,7 +162,10 @@ def import_files(options: Options) -> int:
     mode = Mode.ULTRA if options.ultra else Mode.OPTIMIZED if options.optimized else Mode.STANDARD
     if options.dry_run:
         return _preview(options, inputs, mode)
-    with Rejects(options.rejects, most=options.max_rejects) as rejects, connection(options) as opened:
+    with (
+        Rejects(options.rejects, most=options.max_rejects, keep=options.resume) as rejects,
+        connection(options) as opened,
+    ):
         if options.ultra and not options.yes:
             _confirm(options, stakes(opened))
         report = _run(options, opened, inputs, schema=options.schema, mode=mode, clear=options.clear, rejects=rejects)
@@ -177,6 +184,7 @@ def _preview(options: Options, inputs: list[Input], mode: Mode) -> int:
             schema=options.schema,
             mode=mode,
             clear=options.clear,
+            cascade=options.cascade,
             drops=_drops(options),
             prepare=lambda opened: gamedb.make_ready(opened, options.schema),
         )
@@ -207,6 +215,7 @@ def _run(
             schema=schema,
             mode=mode,
             clear=clear,
+            cascade=getattr(options, "cascade", False),
             chunk=getattr(options, "batch_size", DEFAULT_CHUNK),
             rejects=rejects,
             prepare=lambda opened: gamedb.make_ready(opened, schema),
@@ -216,6 +225,7 @@ def _run(
             executor=mapping,
             drops=_drops(options),
             levers=_levers(options),
+            resume=getattr(options, "resume", False),
         )
 
 
@@ -234,9 +244,9 @@ def _levers(options: Options) -> Levers:
 
 
 def _inputs(options: Options) -> list[Input]:
-    paths = {name: getattr(options, name, None) for name in _JOBS}
+    paths = {name: getattr(options, name, None) for name in JOBS}
     # What was set aside by an earlier import, and mended, is read as well.
-    jobs = {name: attrs.evolve(job, read=WithRejects(job.read)) for name, job in _JOBS.items()}
+    jobs = {name: attrs.evolve(job, read=WithRejects(job.read)) for name, job in JOBS.items()}
     return [Input(jobs[name], Source.of(path)) for name, path in paths.items() if path is not None]
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bulkload import ledger, recovery
+from bulkload import journal, ledger, recovery
 from bulkload.choice import Choice
 from bulkload.cli import output
+from bulkload.cli.commands import JOBS
 from bulkload.cli.servers import connection
+from bulkload.journal import Unfinished
+from bulkload.mode import Mode
 from bulkload.rebuild import counts
 from bulkload.recovery import Recovery
+from bulkload.server import Connection
 
 if TYPE_CHECKING:
     from bulkload.cli.arguments import Options
@@ -38,7 +44,11 @@ def recover(options: Options) -> int:
     """Put back what loads that died left away."""
     with connection(options) as opened:
         found = recovery.recover(opened, dry_run=options.dry_run)
+        unfinished = _unfinished(opened)
     _tell_recovery(found, would=options.dry_run)
+    for load in sorted({*found.loads} - {each.id for each in unfinished}):
+        output.tell(f"load {load} left nothing away any more; to have its data whole, run the import again")
+    _tell_unfinished(unfinished)
     return 0
 
 
@@ -47,6 +57,7 @@ def status(options: Options) -> int:
     with connection(options) as opened:
         lines = ledger.loads(opened, _LOADS_SHOWN)
         away = ledger.outstanding(opened)
+        unfinished = _unfinished(opened)
     output.show_loads(lines)
     for entry in away:
         output.tell(f"away: the {entry} (load {entry.load}, {entry.client})")
@@ -54,7 +65,32 @@ def status(options: Options) -> int:
         output.tell("put back what loads that died left away: python -m bulkload recover")
     if any(entry.load_kind == "drop" for entry in away):
         output.tell("put back what was dropped by hand: python -m bulkload indexes restore")
+    _tell_unfinished(unfinished)
     return 0
+
+
+def _unfinished(connection: Connection) -> Sequence[Unfinished]:
+    return journal.unfinished(connection) if ledger.exists(connection) else []
+
+
+def _tell_unfinished(loads: Sequence[Unfinished]) -> None:
+    for each in loads:
+        what = f"load {each.id} ({each.client}, since {each.started:%Y-%m-%d %H:%M})"
+        output.tell(f"{what} was stopped with {each.loaded:,} records in")
+        output.tell(f"go on with it, with the other flags that it had: {_command(each)}")
+
+
+def _command(load: Unfinished) -> str:
+    """What goes on with it: of the items database a command, of jobs of others a call."""
+    flags = {f"{name.removesuffix('_file')}": f"--{name.replace('_', '-')}" for name in JOBS}
+    if any(job not in flags for job, _ in load.sources):
+        return "the same call of bulkload.run, with resume=True"
+    words = ["python", "-m", "bulkload", "import-all"]
+    for job, path in load.sources:
+        words += [flags[job], path]
+    words += ["--schema", load.schema] * (load.schema != "public") + ["--clear"] * load.clear
+    words += ["--optimized", "--ultra"] * (load.mode == Mode.ULTRA.value)
+    return shlex.join([*words, "--resume"])
 
 
 def _tell_dropped(options: Options, choice: Choice) -> None:
@@ -79,5 +115,3 @@ def _tell_recovery(found: Recovery, *, would: bool = False) -> None:
         output.tell(f"left alone, since it was dropped by hand (see indexes restore): the {entry}")
     if not (found.restored or found.busy or found.by_hand):
         output.tell("nothing is away")
-    for load in found.loads:
-        output.tell(f"load {load} left nothing away any more; to have its data whole, run the import again")

@@ -107,6 +107,8 @@ def progress(options: Options, sources: Sequence[Source]) -> Generator[chunks.Wa
 def show_report(report: Report, *, would: bool = False) -> None:
     """The account of a load, as tables: records a source, rows a table, seconds a phase."""
     console = _console()
+    if report.resumed:
+        tell(f"gone on with where it was stopped: {report.resumed:,} records were done with")
     console.print(_sources(report))
     console.print(_tables(report, would=would))
     if not would:
@@ -157,7 +159,8 @@ def show_loads(lines: Sequence[LoadLine]) -> None:
     table = Table("load", "mode", "state", "began", "ended", "client", "away", "progress", header_style="bold")
     for line in lines:
         ended = f"{line.ended:%Y-%m-%d %H:%M:%S}" if line.ended is not None else ""
-        progress = ", ".join(f"{name} {value}" for name, value in line.progress.items())
+        told = {**({"records": line.loaded} if line.loaded else {}), **line.progress}
+        progress = ", ".join(f"{name} {value}" for name, value in told.items())
         table.add_row(
             str(line.id), line.mode, line.state, f"{line.started:%Y-%m-%d %H:%M:%S}", ended, line.client,
             str(line.dropped), progress,
@@ -172,9 +175,11 @@ def _console() -> Console:
 
 
 def _sources(report: Report) -> Table:
-    table = _table("source", "read", "loaded", "skipped", "superseded", "rejected")
+    table = _table("source", "read", "loaded", "unchanged", "skipped", "superseded", "rejected")
     for source in report.sources:
-        counts = (source.read, source.loaded, source.skipped, source.superseded, source.rejected)
+        counts = (
+            source.read, source.loaded, source.unchanged, source.skipped, source.superseded, source.rejected,
+        )  # fmt: skip
         table.add_row(source.name, *(f"{count:,}" for count in counts))
     return table
 

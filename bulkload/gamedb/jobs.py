@@ -9,7 +9,10 @@ from bulkload.gamedb.perks import PerkRecords, add_perk
 from bulkload.gamedb.symbiants import add_symbiant, read_symbiant
 from bulkload.gamedb.tables import ITEM_PLAN, ITEMS, PERK_PLAN, SYMBIANT_PLAN
 
-ITEMS_JOB = Job("items", ITEM_PLAN, JsonRecords(documents.Item, key="AOID"), add_item, identity=ITEMS)
-NANOS_JOB = Job("nanos", ITEM_PLAN, JsonRecords(documents.Item, key="AOID"), add_nano, identity=ITEMS)
-PERKS_JOB = Job("perks", PERK_PLAN, PerkRecords(), add_perk)
-SYMBIANTS_JOB = Job("symbiants", SYMBIANT_PLAN, CsvRecords(read_symbiant), add_symbiant)
+# What a record becomes is the same as long as this is: see Job.version.
+_VERSION = "1"
+
+ITEMS_JOB = Job("items", ITEM_PLAN, JsonRecords(documents.Item, key="AOID"), add_item, identity=ITEMS, version=_VERSION)
+NANOS_JOB = Job("nanos", ITEM_PLAN, JsonRecords(documents.Item, key="AOID"), add_nano, identity=ITEMS, version=_VERSION)
+PERKS_JOB = Job("perks", PERK_PLAN, PerkRecords(), add_perk, version=_VERSION)
+SYMBIANTS_JOB = Job("symbiants", SYMBIANT_PLAN, CsvRecords(read_symbiant), add_symbiant, version=_VERSION)

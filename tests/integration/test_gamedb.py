@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import attrs
@@ -450,18 +451,41 @@ def test_any_documents_become_what_they_say(
     assert [source.read for source in report.sources] == [len(items), len(nanos)]
 
 
-@examples(8)
-@given(items=st.lists(records(), max_size=6), others=st.lists(records(), max_size=6))
+@examples(5)
+@given(
+    items=st.lists(records(), max_size=6),
+    others=st.lists(records(), max_size=4),
+    kept=st.lists(st.integers(0, 5), max_size=4),
+    order=st.randoms(use_true_random=False),
+    chunk=st.sampled_from([1, 2, 5000]),
+)
 def test_an_import_over_another_gives_the_last_of_both(
-    database: Database, tmp_path: Path, items: list[dict[str, Any]], others: list[dict[str, Any]]
+    database: Database,
+    tmp_path: Path,
+    items: list[dict[str, Any]],
+    others: list[dict[str, Any]],
+    kept: list[int],
+    order: Random,
+    chunk: int,
 ) -> None:
-    """Two runs give each item as one run of both would, whichever mode each of them is in."""
-    first, second = Paths(write(tmp_path / "a.json", items)), Paths(write(tmp_path / "b.json", others))
-    both = Paths(write(tmp_path / "both.json", [*items, *others]))
+    """Runs one after the other give each item as one run of all would, whichever mode each of them is in.
+
+    The second one has some of the first one's records again, which are passed over where nothing came between.
+    """
+    again = [*others, *(items[place] for place in kept if place < len(items))]
+    order.shuffle(again)
+    files = [write(tmp_path / f"{name}.json", found) for name, found in (("a", items), ("b", again))]
+    all_of_it = [*items, *again, *items, *items]
+    expected = Paths(write(tmp_path / "all.json", all_of_it)).expected()
     for modes in ((Mode.STANDARD, Mode.OPTIMIZED), (Mode.OPTIMIZED, Mode.STANDARD)):
-        database.load(first, modes[0], clear=True, rejects=Rejects(most=MANY))
-        database.load(second, modes[1], rejects=Rejects(most=MANY))
-        actual, expected = gamedb.actual(database.connection), both.expected()
+        reports = [
+            database.load(Paths(file), mode, chunk=chunk, clear=number == 0, rejects=Rejects(most=MANY))
+            for number, (file, mode) in enumerate(zip([*files, files[0], files[0]], modes * 2, strict=True))
+        ]
+        assert [report.sources[0].read for report in reports] == [len(items), len(again), len(items), len(items)]
+        # Of the same file twice, nothing is loaded the second time.
+        assert reports[-1].sources[0].loaded == 0
+        actual = gamedb.actual(database.connection)
         # Shared values that nothing refers to any more may stay.
         assert actual.items == expected.items
         assert actual.symbiant_items == expected.symbiant_items

@@ -203,8 +203,9 @@ def test_a_load_twice_changes_nothing_that_has_a_key(blog: Connection, mode: Mod
     assert content(blog) == [("a", "one", None, ["x"], [], 9)]
     assert blog.execute("SELECT days FROM visits").fetchall() == [([1, 2],)]
     tables = report.tables
-    assert (tables["posts"].unchanged, tables["visits"].unchanged) == (1, 1)
-    assert (tables["posts"].updated, tables["visits"].updated, tables["tags"].inserted) == (0, 0, 0)
+    # The post is replaced whole, and fingerprints of the row as it was must not count any more.
+    assert (tables["posts"].updated, tables["visits"].unchanged) == (1, 1)
+    assert (tables["posts"].unchanged, tables["visits"].updated, tables["tags"].inserted) == (0, 0, 0)
 
 
 @BOTH
@@ -266,7 +267,7 @@ def test_an_exception_leaves_the_database_as_it_was(blog: Connection) -> None:
     with start(blog, PLAN) as load:
         add_post(load, "a", "one", ["x"])
     before = content(blog)
-    with pytest.raises(RuntimeError), start(blog, PLAN, clear=True, batch_rows=1) as load:
+    with pytest.raises(RuntimeError), start(blog, PLAN, clear=True, cascade=True, batch_rows=1) as load:
         add_post(load, "b", "two", ["y"])
         assert count(blog, "posts") == 1
         raise RuntimeError
@@ -284,14 +285,47 @@ def test_the_caller_s_transaction_decides(blog: Connection) -> None:
     assert content(blog) == []
 
 
-def test_clear_empties_what_refers_to_the_tables_too(blog: Connection) -> None:
-    """Tables outside the plan that refer to it are emptied as well, and named; sequences go on."""
+@BOTH
+def test_clear_leaves_what_is_not_its_own(blog: Connection, mode: Mode) -> None:
+    """Tables outside the plan that refer to it are named, and nothing is changed; its dependents are its own."""
     with start(blog, PLAN) as load:
         add_post(load, "a", "one", ["x"])
     blog.execute("INSERT INTO elsewhere SELECT id FROM tags")
+    before = content(blog)
+    with pytest.raises(UsageError) as caught:
+        with start(blog, PLAN, clear=True, mode=mode):
+            pass
+    assert str(caught.value) == (
+        "clearing would empty tables that are not this load's: public.elsewhere, whose elsewhere_tag_id_fkey refers to "
+        "public.tags; nothing was changed: --cascade (cascade=True) empties them, too"
+    )
+    assert (content(blog), count(blog, "elsewhere")) == (before, 1)
+    blog.execute("CREATE SCHEMA other CREATE TABLE elsewhere (tag_id int REFERENCES public.tags)")
+    mine = Plan(*PLAN, dependents=["elsewhere"])
+    with pytest.raises(
+        UsageError, match=r"load's: other.elsewhere, whose elsewhere_tag_id_fkey refers to public.tags;"
+    ):
+        with start(blog, mine, clear=True, mode=mode):
+            pass
+    blog.execute("DROP SCHEMA other CASCADE")
+    with start(blog, mine, clear=True, mode=mode) as load:
+        add_post(load, "b", "two", ["y"])
+    assert (content(blog), count(blog, "elsewhere")) == ([("b", "two", None, ["y"], [], None)], 0)
+
+
+def test_clear_can_empty_what_refers_to_the_tables_too(blog: Connection) -> None:
+    """They are named; sequences go on. Where the load fails in the end, their rows are back with the others."""
+    with start(blog, PLAN) as load:
+        add_post(load, "a", "one", ["x"])
+    blog.execute("INSERT INTO elsewhere SELECT id FROM tags")
+    before = content(blog)
+    with pytest.raises(RuntimeError), start(blog, PLAN, clear=True, cascade=True) as load:
+        assert count(blog, "elsewhere") == 0
+        raise RuntimeError
+    assert (content(blog), count(blog, "elsewhere")) == (before, 1)
     (last,) = blog.execute("SELECT id FROM tags").fetchone() or (0,)
     report = Report()
-    with start(blog, PLAN, clear=True, report=report) as load:
+    with start(blog, PLAN, clear=True, cascade=True, report=report) as load:
         add_post(load, "b", "two", ["y"])
     assert content(blog) == [("b", "two", None, ["y"], [], None)]
     assert count(blog, "elsewhere") == 0
@@ -306,12 +340,12 @@ def test_seeded_tables_are_not_cleared(blog: Connection) -> None:
     """Where clearing would reach one through a foreign key, it is refused."""
     seeded = Entity("tags", Tag, ("name",), conflict=Keep(on=("name",)), seeded=True)
     blog.execute("INSERT INTO tags (name) VALUES ('seed')")
-    with start(blog, Plan(seeded, COVERS), clear=True) as load:
+    with start(blog, Plan(seeded, COVERS), clear=True, cascade=True) as load:
         load.add(seeded, Tag("more"))
     assert count(blog, "tags") == 2
     blog.execute("ALTER TABLE tags ADD cover_id int REFERENCES covers")
     with pytest.raises(UsageError, match=r"clearing would empty public.tags, which the schema seeds"):
-        with start(blog, Plan(seeded, COVERS), clear=True):
+        with start(blog, Plan(seeded, COVERS), clear=True, cascade=True):
             pass
 
 

@@ -101,7 +101,7 @@ def objects(connection: Connection) -> dict[str, int]:
 
 
 def fill(connection: Connection, count: int, mode: Mode = Mode.OPTIMIZED, place: int | None = None) -> None:
-    with start(connection, PLAN, clear=True, mode=mode) as load:
+    with start(connection, PLAN, clear=True, cascade=True, mode=mode) as load:
         for n in range(count):
             thing = load.add(THINGS, Thing(load.add(KINDS, Kind(f"k{n % 3}")), f"n{n}", n if place is None else place))
             load.add(PARTS, Part(thing, n))
@@ -166,7 +166,7 @@ def test_a_killed_backend_changes_nothing(things: Connection, database: str) -> 
     there = objects(things)
     for rows in (0, 1, 50):
         with psycopg.connect(database, autocommit=True) as doomed, pytest.raises(ServerError):
-            with start(doomed, PLAN, clear=True, batch_rows=20) as load:
+            with start(doomed, PLAN, clear=True, cascade=True, batch_rows=20) as load:
                 for n in range(rows):
                     kind = load.add(KINDS, Kind("k"))
                     load.add(PARTS, Part(load.add(THINGS, Thing(kind, f"n{n}", n)), n))
@@ -202,7 +202,7 @@ def test_an_object_more_is_no_round_trip_more(things: Connection, server: str) -
 
     def turns() -> int:
         with Line(server) as line, psycopg.connect(line.conninfo(things.info.dbname), autocommit=True) as far:
-            with start(far, PLAN, clear=True, drops=Drops(Drop.ALWAYS, Drop.ALWAYS, Drop.ALWAYS)) as load:
+            with start(far, PLAN, clear=True, cascade=True, drops=Drops(Drop.ALWAYS, Drop.ALWAYS, Drop.ALWAYS)) as load:
                 kind = load.add(KINDS, Kind("one"))
                 thing = load.add(THINGS, Thing(kind, "a thing", 1))
                 load.add(PARTS, Part(thing, 1))

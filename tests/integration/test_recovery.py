@@ -359,7 +359,7 @@ def test_a_load_that_drops_everything_leaves_the_catalog_as_it_was(everything: C
     before = corpus.dump(everything)
     plan = Plan(*(Table(table, Numbers, (column,)) for table, column in LOADED[name].items()))
     report = Report()
-    with start(everything, plan, clear=True, drops=EVERYTHING, report=report):
+    with start(everything, plan, clear=True, cascade=True, drops=EVERYTHING, report=report):
         pass
     assert "build indexes" in report.phases
     assert corpus.dump(everything) == before
@@ -369,7 +369,7 @@ def test_a_partition_can_be_loaded_alone(everything: Connection) -> None:
     """What is attached to the index of the whole stays; the rows are in, and found by it."""
     events = Table("events_1", Event, ("id", "region", "day", "note"))
     before = corpus.dump(everything)
-    with start(everything, Plan(events), clear=True, drops=EVERYTHING) as load:
+    with start(everything, Plan(events), clear=True, cascade=True, drops=EVERYTHING) as load:
         for n in range(50):
             load.add(events, Event(n, 1, n % 20, f"x{n}"))
     assert corpus.dump(everything) == before

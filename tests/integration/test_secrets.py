@@ -142,6 +142,8 @@ def test_a_load_at_work_shows_none_to_others(folder: Path, guarded: str, way: st
     # Two of them: in a transaction the server tells of its sessions as they were when first asked.
     with psycopg.connect(admin) as holder, psycopg.connect(admin, autocommit=True) as connection:
         assert ended(started(folder, ways(folder, guarded, SECRET)["PGPASSWORD"], "create-schema"))[0] == 0
+        # All is written, as if it had never been before.
+        connection.execute("DROP TABLE IF EXISTS bulkload.fingerprints")
         with holder.transaction():
             # A table that nobody locks before its first rows come, which are mapped by then.
             holder.execute("LOCK TABLE attack_defense IN SHARE MODE")

@@ -47,7 +47,7 @@ NOT_PREPARED = {
     "add_constraint_only", "add_foreign_key_unchecked", "validate_foreign_key", "promote_key", "attach_index",
     "comment_index", "comment_constraint", "cluster_on", "replica_identity", "set_statistics", "set_unlogged",
     "set_logged", "async_commit", "sync_commit", "begin", "commit", "savepoint", "release", "undo", "next_savepoint",
-    "back_to_savepoint", "no_statement_timeout",
+    "back_to_savepoint", "no_statement_timeout", "create_fingerprints",
 }  # fmt: skip
 
 BLOCKS = [
@@ -74,4 +74,5 @@ def test_a_statement_is_understood(gamedb_database: str, file: str, name: str) -
     ).replace("%%", "%")
     with psycopg.connect(gamedb_database) as connection:
         connection.execute(load("ledger")["create_ledger"].text)
+        connection.execute(load("fingerprints")["create_fingerprints"].text)
         connection.execute(f"PREPARE statement AS {prepared}".encode())

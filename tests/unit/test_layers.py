@@ -15,12 +15,12 @@ PACKAGE = Path(bulkload.__file__).parent
 LAYERS = (
     "errors", "statements", "records", "tables", "plan", "columns", "fields", "packing", "encode", "report", "retries",
     "silence", "server",
-    "catalog", "rights", "definitions", "locks", "choice", "rebuild", "ledger", "builders", "restore", "recovery",
-    "ids", "stream", "merge", "ownership", "savepoints", "source", "slices", "sink", "exchange", "mode", "load",
-    "atomic", "ultra", "memory", "path", "json_split", "json_records", "csv_records", "formats", "rejects", "job",
-    "estimate", "versions", "chunks", "blame", "passes", "preview", "census", "worker", "workers", "shares",
-    "blocks", "writers", "outbox", "new_keys", "settling", "handout", "leader", "runner",
-    "embedded",
+    "catalog", "rights", "definitions", "locks", "choice", "rebuild", "ledger", "journal", "builders", "restore",
+    "recovery", "ids", "stream", "fingerprints", "merge", "ownership", "savepoints", "source", "slices", "sink",
+    "exchange", "mode", "load", "atomic", "ultra", "memory", "path", "json_split", "json_records", "csv_records",
+    "formats", "rejects", "job", "estimate", "sameness", "versions", "checksums", "changes", "chunks", "blame",
+    "passes", "preview", "census", "worker", "workers", "shares", "blocks", "writers", "outbox", "new_keys",
+    "settling", "handout", "leader", "resuming", "runner", "embedded",
 )  # fmt: skip
 
 

@@ -51,7 +51,8 @@ def test_a_job_comes_back_equal() -> None:
     """Its functions are pickled by reference as well."""
     for job in (JOB, gamedb.ITEMS_JOB):
         back = pickle.loads(pickle.dumps(job))
-        assert (back.name, back.read, back.add, back.identity) == (job.name, job.read, job.add, job.identity)
+        for name in ("name", "read", "add", "identity", "version"):
+            assert getattr(back, name) == getattr(job, name)
         assert back.plan.relations == job.plan.relations
 
 

@@ -1,0 +1,156 @@
+"""What the records of earlier loads looked like, kept in the database that they were loaded into.
+
+A fingerprint is a digest of a record, the id of the row that it is a version of, and the version that the row had when
+the load was done with it. Every load that replaces a row writes it anew, be it the same, so that no other fingerprint
+of the row counts any more: what counts is never older than what is in the tables.
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+from array import array as packed_array
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import chain
+
+import attrs
+import psycopg
+from psycopg import sql
+from psycopg.pq import TransactionStatus
+
+from bulkload import ledger, statements
+from bulkload.catalog import Target
+from bulkload.errors import ServerError
+from bulkload.fields import array
+from bulkload.plan import AnyEntity
+from bulkload.server import Connection, refused, transaction
+from bulkload.stream import Array
+
+logger = logging.getLogger("bulkload")
+
+_SQL = statements.load("fingerprints")
+
+DIGEST_BYTES = 16
+NONE = bytes(DIGEST_BYTES)
+"""Stands for a row that is not known to be the only one that its record makes."""
+
+_INT8_OID = 20
+
+
+def ensure(connection: Connection) -> None:
+    """Create the table where there is none, unless the role may not; nothing in a transaction of the caller's.
+
+    Raises ServerError.
+    """
+    if connection.info.transaction_status != TransactionStatus.IDLE or _usable(connection) is not None:
+        return
+    try:
+        ledger.ensure(connection)
+        with refused("creating bulkload.fingerprints"), transaction(connection):
+            connection.execute(_SQL["one_maker"].text)
+            connection.execute(_SQL["create_fingerprints"].text)
+    except ServerError as error:
+        if error.sqlstate != psycopg.errors.InsufficientPrivilege.sqlstate:
+            raise
+        logger.info("records that come again unchanged will be written again: %s", error)
+
+
+def usable(connection: Connection) -> bool:
+    """Whether there is a table for fingerprints, and this role may use it. Raises ServerError."""
+    return _usable(connection) is True
+
+
+def _usable(connection: Connection) -> bool | None:
+    with refused("looking for bulkload.fingerprints"):
+        row = connection.execute(_SQL["usable"].text).fetchone()
+    return None if row is None or row[0] is None else row[0] is True
+
+
+def tables(connection: Connection, targets: Sequence[Target]) -> str | None:
+    """What these tables are, in words that are others when one of them was emptied, rewritten or made anew since.
+
+    None where the versions of the rows of the first one are not this role's to read. Raises ServerError.
+    """
+    with refused("reading the catalog"):
+        row = connection.execute(_SQL["tables"].text, {"relations": [each.oid for each in targets]}).fetchone()
+    return str(row[0]) if row is not None and row[1] is True else None
+
+
+def stored(connection: Connection, entity: AnyEntity, target: Target) -> bytes:
+    """The digests of all records whose rows are as they were left, sorted, one after the other. Raises ServerError."""
+    with refused(f"reading the fingerprints of {target}"), connection.cursor(binary=True) as cursor:
+        row = cursor.execute(_statement("stored", entity, target), {"relation": target.oid}).fetchone()
+    return row[0] if row is not None and isinstance(row[0], bytes) else b""
+
+
+@attrs.frozen(eq=False)
+class Noted:
+    """Fingerprints of a batch that are not stored yet: 24 bytes a record."""
+
+    entity: AnyEntity
+    ids: packed_array[int]
+    digests: bytes
+
+
+class Fingerprints:
+    """The fingerprints that a load makes of the rows of some entities."""
+
+    def __init__(self, connection: Connection, targets: Mapping[AnyEntity, Target]) -> None:
+        self._connection = connection
+        self._targets = targets
+        self._noted: list[Noted] = []
+        self._dirty: set[AnyEntity] = set()
+
+    @property
+    def entities(self) -> Collection[AnyEntity]:
+        """Those of which fingerprints are made."""
+        return self._targets.keys()
+
+    def note(self, entity: AnyEntity, ids: Sequence[int], digests: bytes) -> Noted:
+        """Rows that are written, or are about to be, with the digests of their records, or `NONE`."""
+        noted = Noted(entity, packed_array("q", ids), digests)
+        self._noted.append(noted)
+        return noted
+
+    def note_all(self, rows: Iterable[tuple[AnyEntity, Sequence[int], bytes]]) -> None:
+        """As `note`, of rows of several entities."""
+        for each in rows:
+            self.note(*each)
+
+    def forget(self, noted: Noted) -> None:
+        """The rows were not written after all."""
+        self._noted.remove(noted)
+
+    def store(self) -> None:
+        """Store what was noted, in the transaction that the rows are written in, or after that. Raises ServerError."""
+        noted, self._noted = self._noted, []
+        for entity in dict.fromkeys(each.entity for each in noted):
+            target, mine = self._targets[entity], [each for each in noted if each.entity is entity]
+            parameters = {
+                "relation": target.oid,
+                "ids": _array(list(chain.from_iterable(each.ids for each in mine))),
+                "digests": b"".join(each.digests for each in mine),
+                "none": NONE,
+            }
+            with refused(f"storing the fingerprints of {target}"):
+                self._connection.execute(_statement("store", entity, target), parameters)
+            self._dirty.add(entity)
+
+    def finish(self) -> None:
+        """Store the rest, and remove what counts no longer. Raises ServerError."""
+        self._dirty.update(each.entity for each in self._noted)
+        for entity in sorted(self._dirty, key=lambda entity: entity.name):
+            target = self._targets[entity]
+            with refused(f"removing fingerprints of {target}"):
+                self._connection.execute(_statement("sweep", entity, target), {"relation": target.oid})
+        self.store()
+        self._dirty.clear()
+
+
+def _array(ids: Sequence[int]) -> Array:
+    pack = struct.Struct("!iq").pack
+    return Array(array(_INT8_OID, [pack(8, identifier) for identifier in ids]))
+
+
+def _statement(block: str, entity: AnyEntity, target: Target) -> sql.Composed:
+    return _SQL[block].format(target=target.identifier, id=sql.Identifier(entity.id_column))
