@@ -11,7 +11,6 @@ import logging
 import struct
 from array import array as packed_array
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import chain
 
 import attrs
 import psycopg
@@ -21,7 +20,7 @@ from psycopg.pq import TransactionStatus
 from bulkload import ledger, statements
 from bulkload.catalog import Target
 from bulkload.errors import ServerError
-from bulkload.fields import array
+from bulkload.packing import Packing
 from bulkload.plan import AnyEntity
 from bulkload.server import Connection, refused, transaction
 from bulkload.stream import Array
@@ -35,6 +34,7 @@ NONE = bytes(DIGEST_BYTES)
 """Stands for a row that is not known to be the only one that its record makes."""
 
 _INT8_OID = 20
+_ELEMENTS = Packing(["q"], b"")
 
 
 def ensure(connection: Connection) -> None:
@@ -128,7 +128,7 @@ class Fingerprints:
             target, mine = self._targets[entity], [each for each in noted if each.entity is entity]
             parameters = {
                 "relation": target.oid,
-                "ids": _array(list(chain.from_iterable(each.ids for each in mine))),
+                "ids": _array(packed_array("q", b"".join(each.ids.tobytes() for each in mine))),
                 "digests": b"".join(each.digests for each in mine),
                 "none": NONE,
             }
@@ -148,8 +148,8 @@ class Fingerprints:
 
 
 def _array(ids: Sequence[int]) -> Array:
-    pack = struct.Struct("!iq").pack
-    return Array(array(_INT8_OID, [pack(8, identifier) for identifier in ids]))
+    # As an array has its elements: each behind its length.
+    return Array(struct.pack("!iiIii", 1, 0, _INT8_OID, len(ids), 1) + _ELEMENTS.rows([ids]))
 
 
 def _statement(block: str, entity: AnyEntity, target: Target) -> sql.Composed:

@@ -36,8 +36,9 @@ class Job(Generic[D]):
     """The entity that each record is a version of, by the key that `read` finds in it: of several versions in a run,
     whichever of its sources they are in, only the last one that can go in is mapped."""
     version: str = attrs.field(default="", kw_only=True)
-    """To be changed whenever `add` or `read` would make something else of a record: a load that was begun with another
-    one is not gone on with."""
+    """To be changed whenever `add` or `read`, or what they use, would make something else of a record: a load that was
+    begun with another one is not gone on with, and what was loaded by another one is not taken for unchanged. Without
+    one, no record is."""
 
     def __reduce__(self) -> tuple[object, ...]:
         # The functions first: with them their modules are imported, which make the relations that the plan refers to.

@@ -251,6 +251,16 @@ def _error(row: Mapping[str, object]) -> RecordError:
     return RecordError(str(row["reason"]), **told)
 
 
+def storage(connection: Connection, relations: Sequence[int]) -> dict[int, dict[str, int]]:
+    """Where the rows of tables are, by oid: the number of the file of each, partitions among them; 0 if not known."""
+    with refused("reading the catalog"):
+        found = connection.execute(_SQL["storage"].text, {"relations": list(relations)})
+    files: dict[int, dict[str, int]] = {}
+    for row in records(found):
+        files.setdefault(_int(row["root"]), {})[str(row["relation"])] = _int(row["file"])
+    return files
+
+
 def is_empty(connection: Connection, table: sql.Identifier) -> bool:
     """Whether a table has no row."""
     with refused("looking for rows"):

@@ -371,6 +371,9 @@ class Load(Buffers):
     ) -> None:
         table, parts = self.report.tables[relation.name], []
         if isinstance(relation.conflict, Replace) and isinstance(relation, Entity):
+            if self.mode is Mode.STANDARD:
+                # Who replaces the same ones waits, and then sees, and deletes, what belongs to them by now.
+                self._ownership.lock(relation, row_ids)
             parts = self._ownership.parts(relation, row_ids)
             self._ownership.delete_children(relation, row_ids)
         updated = self._merges[relation].update(arrays)

@@ -32,6 +32,13 @@ class Ownership:
         self._targets = targets
         self._report = report
 
+    def lock(self, entity: AnyEntity, ids: Sequence[int]) -> None:
+        """Have these rows changed by nobody else until the transaction ends. Raises ServerError."""
+        target = self._targets[entity]
+        statement = _SQL["lock_rows"].format(target=target.identifier, id=sql.Identifier(entity.id_column))
+        with refused(f"locking rows of {target}"):
+            self._connection.execute(statement, {"ids": list(ids)})
+
     def parts(self, entity: AnyEntity, ids: Sequence[int]) -> list[tuple[Reference, list[int]]]:
         """The rows that these rows refer to and own; to be deleted, by `delete_parts`, when they no longer do."""
         return [

@@ -45,12 +45,17 @@ class _Circumstances(msgspec.Struct, frozen=True):
     """By job and table: the columns that are written, and the conflict rule."""
     columns: dict[str, str]
     """By table and column: its type."""
-    oids: dict[str, int]
-    """By table: it is another one where it was made anew."""
+    storage: dict[str, dict[str, int]]
+    """By table, the oids of itself and its partitions, and their files."""
 
 
 def _circumstances(
-    inputs: Sequence[Input], targets: Mapping[AnyRelation, Target], *, schema: str, clear: bool
+    connection: Connection,
+    inputs: Sequence[Input],
+    targets: Mapping[AnyRelation, Target],
+    *,
+    schema: str,
+    clear: bool,
 ) -> _Circumstances:
     mappings = {
         f"{each.job.name}: {relation}": f"{', '.join(relation.columns)} {relation.conflict or ''}".strip()
@@ -60,9 +65,9 @@ def _circumstances(
     columns = {
         f"{target}.{name}": _said(column) for target in targets.values() for name, column in target.columns.items()
     }
-    return _Circumstances(
-        schema, clear, mappings, columns, {str(target): target.oid for target in targets.values()}
-    )  # fmt: skip
+    found = journal.storage(connection, [target.oid for target in targets.values()])
+    storage = {str(target): found.get(target.oid, {}) for target in targets.values()}
+    return _Circumstances(schema, clear, mappings, columns, storage)
 
 
 def _said(column: Column) -> str:
@@ -73,7 +78,7 @@ def begin(load: Load, inputs: Sequence[Input], checksums: Checksums, *, schema: 
     """A load begins to keep a journal, if it has several transactions, and this role may write it."""
     if load.line is None or load.mode is Mode.OPTIMIZED:
         return
-    circumstances = _circumstances(inputs, load.targets, schema=schema, clear=clear)
+    circumstances = _circumstances(load.connection, inputs, load.targets, schema=schema, clear=clear)
     lines = _lines(inputs, checksums)
     try:
         with transaction(load.connection):
@@ -168,11 +173,15 @@ def _differences(
         return
     with refused("reading the catalog"):
         targets = catalog.describe(connection, plan.described, schema)
-    now = _circumstances(inputs, targets, schema=schema, clear=clear)
+    now = _circumstances(connection, inputs, targets, schema=schema, clear=clear)
     yield from _changed("the mapping of", then.mappings, now.mappings)
     yield from _changed("column", then.columns, now.columns)
-    new = [name for name, oid in then.oids.items() if now.oids.get(name, oid) != oid]
-    yield from (f"table {name} was made anew" for name in new)
+    for name, files in then.storage.items():
+        present = now.storage.get(name, files)
+        if not files.keys() <= present.keys():
+            yield f"table {name} was made anew"
+        elif any(file and present[oid] not in (0, file) for oid, file in files.items()):
+            yield f"table {name} was emptied or rewritten"
     rows = journal.past(connection, found.id).tables
     for relation in plan:
         count = rows.get(relation.name, TableReport()).inserted

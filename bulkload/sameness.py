@@ -12,9 +12,7 @@ import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from importlib.metadata import version
-from pathlib import Path
 
 import attrs
 
@@ -124,9 +122,12 @@ def _is_told_by_bytes(job: Job[object], others: Iterable[Job[object]]) -> bool:
     """Whether the rows of a record depend on its bytes alone, and are nobody else's.
 
     They depend on the database where it is looked up, and on the order of records where one of them may have the last
-    word on a row. A job without the identity that writes rows which belong to the entity would write them twice.
+    word on a row. A job without the identity that writes rows which belong to the entity would write them twice. What a
+    mapping makes of a record cannot be seen from here: without a version of it, nothing is taken for unchanged.
     """
     identity = job.identity
+    if not job.version:
+        return False
     if identity is None or identity not in job.plan.relations or not isinstance(identity.conflict, Replace):
         return False
     if job.plan.lookups or not all(
@@ -143,14 +144,5 @@ def _seed(job: Job[object], tables: str) -> bytes:
     meaning = [
         (relation.name, relation.columns, str(relation.conflict), relation.seeded) for relation in job.plan.relations
     ]
-    code = (getattr(job.add, "__module__", ""), getattr(job.add, "__qualname__", ""))
-    words = (version("bulkload"), job.name, job.version, code, meaning, tables)
-    return hashlib.blake2b(repr(words).encode() + _source(code[0]), digest_size=DIGEST_BYTES).digest()
-
-
-def _source(module: str) -> bytes:
-    """The text of a module, so that a mapping that was mended has all its records mapped again."""
-    file = getattr(sys.modules.get(module), "__file__", None)
-    with suppress(OSError):
-        return Path(file).read_bytes() if isinstance(file, str) else b""
-    return b""
+    words = (version("bulkload"), job.name, job.version, meaning, tables)
+    return hashlib.blake2b(repr(words).encode(), digest_size=DIGEST_BYTES).digest()

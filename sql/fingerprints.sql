@@ -55,8 +55,12 @@ JOIN {target} AS t ON t.{id} = n.row_id
 WHERE n.digest <> %(none)s::bytea
 
 -- sweep --
--- Those that count no longer, and those of tables that are gone.
-DELETE FROM bulkload.fingerprints f
-WHERE (f.relation = %(relation)s
-       AND NOT EXISTS (SELECT FROM {target} AS t WHERE t.{id} = f.row_id AND t.xmin = f.row_version))
-   OR NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = f.relation)
+-- Those that count no longer, and those of tables that are gone; but for what another load removes at this moment.
+DELETE FROM bulkload.fingerprints WHERE ctid = ANY(ARRAY(
+    SELECT f.ctid
+    FROM bulkload.fingerprints f
+    WHERE (f.relation = %(relation)s
+           AND NOT EXISTS (SELECT FROM {target} AS t WHERE t.{id} = f.row_id AND t.xmin = f.row_version))
+       OR NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = f.relation)
+    FOR UPDATE OF f SKIP LOCKED
+))

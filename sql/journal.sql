@@ -72,6 +72,18 @@ FROM bulkload.chunks c, jsonb_each(c.tables) AS t
 WHERE c.load = %(load)s
 GROUP BY t.key
 
+-- storage --
+-- Where the rows of each table are: elsewhere, when it was emptied, rewritten or made anew since. Of what is not logged it
+-- is not known, since that is rewritten when it is logged again.
+WITH RECURSIVE family AS (
+    SELECT relation, relation AS root FROM unnest(%(relations)s::oid[]) AS given (relation)
+    UNION
+    SELECT i.inhrelid, f.root FROM pg_inherits i JOIN family f ON f.relation = i.inhparent
+)
+SELECT f.root::bigint AS root, c.oid::bigint AS relation,
+       coalesce(CASE WHEN c.relpersistence = 'p' THEN pg_relation_filenode(c.oid) END, 0)::bigint AS file
+FROM family f JOIN pg_class c ON c.oid = f.relation
+
 -- is_empty --
 -- Whether a table has no row.
 SELECT NOT EXISTS (SELECT FROM {target})

@@ -59,6 +59,10 @@ UPDATE {target} AS target SET {assignments}
 FROM {source}
 WHERE {on}
 
+-- lock_rows --
+-- Rows that are to be replaced, in an order, so that two who replace some of the same wait for each other one way only.
+SELECT FROM {target} WHERE {id} = ANY(%(ids)s) ORDER BY {id} FOR NO KEY UPDATE
+
 -- referred_ids --
 -- The ids that a column of these rows holds.
 SELECT DISTINCT {column} FROM {target} WHERE {key} = ANY(%(ids)s) AND {column} IS NOT NULL

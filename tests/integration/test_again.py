@@ -48,7 +48,7 @@ WAYS = pytest.mark.parametrize(
 )
 MODES = pytest.mark.parametrize("mode", [Mode.STANDARD, Mode.OPTIMIZED], ids=lambda mode: mode.name.lower())
 
-JOB = orders.REPLACING_JOB
+JOB = attrs.evolve(orders.REPLACING_JOB, version="1")
 CONTENT = """
     SELECT o.number, c.name, o.code, array_agg((l.sku, l.amount)::text ORDER BY l.sku, l.amount)
     FROM orders o JOIN customers c ON c.id = customer_id LEFT JOIN lines l ON l.order_id = o.id GROUP BY o.id, c.id
@@ -274,9 +274,11 @@ def test_a_loop_of_ones_own_has_its_records_written_again(shop: Connection, load
 
 
 def test_another_mapping_has_all_records_written_again(shop: Connection, load: Load) -> None:
-    """Another version of it, another name, another function."""
+    """Another version of it, another name; and one that says of no version is never taken for the same."""
     load(shop, ORDERS)
-    for job in (attrs.evolve(JOB, version="2"), attrs.evolve(JOB, name="others"), attrs.evolve(JOB, add=without_lines)):
+    unnamed = attrs.evolve(JOB, version="", add=without_lines)
+    assert fates(load(shop, ORDERS, unnamed)) == fates(load(shop, ORDERS, unnamed)) == (20, 0, 0, 0)
+    for job in (attrs.evolve(JOB, version="2", add=without_lines), attrs.evolve(JOB, name="others", add=without_lines)):
         assert fates(load(shop, ORDERS, job)) == (20, 0, 0, 0)
         assert fates(load(shop, ORDERS, job)) == (0, 20, 0, 0)
     assert [row[3] for row in content(shop)] == [["(,)"]] * 20

@@ -202,3 +202,41 @@ def test_the_second_of_two_loads_tells_whom_it_waits_for(
     assert pages.execute(CONTENT).fetchall() == sorted(
         (each["slug"], each["version"], each["words"]) for each in documents(1)
     )
+
+
+def test_two_loads_that_replace_the_same_record_do_so_one_after_the_other(
+    pages: Connection, database: str, tmp_path: Path
+) -> None:
+    """What belongs to it in the end is what one of them has, and that once."""
+    inputs = [given(tmp_path / str(n), [{"slug": "p", "version": n, "words": [f"a{n}", f"b{n}"]}]) for n in range(3)]
+    run(pages, inputs[0], mode=Mode.STANDARD)
+    done: list[Report] = []
+
+    def load(each: list[Input]) -> None:
+        with connect(database) as connection:
+            done.append(run(connection, each, mode=Mode.STANDARD))
+
+    threads = [threading.Thread(target=load, args=[each]) for each in inputs[1:]]
+    with connect(database) as holder, holder.transaction():
+        holder.execute("SELECT FROM pages FOR UPDATE")
+        for thread in threads:
+            thread.start()
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        until = time.monotonic() + 30
+        while pages.execute(waiting).fetchone() != (2,):
+            assert time.monotonic() < until
+            time.sleep(0.02)
+    for thread in threads:
+        thread.join()
+    assert [report.rejected for report in done] == [0, 0]
+    found = pages.execute(CONTENT.encode()).fetchall()
+    assert any(found == [("p", n, [f"a{n}", f"b{n}"])] for n in (1, 2))
+
+
+def given(folder: Path, documents: Sequence[Mapping[str, Any]]) -> list[Input]:
+    folder.mkdir()
+    path = folder / "pages.json"
+    path.write_text(json.dumps(documents), encoding="utf-8")
+    return [Input(ultra_jobs.PAGES_JOB, Source(str(path)))]

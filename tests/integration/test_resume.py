@@ -322,12 +322,12 @@ def test_what_has_changed_is_named_and_nothing_is_done(
     refused(r"it reads 1 sources \(pages.json\), and 2 are given", [*given, *given])
     refused("its mode was standard, and is optimized", mode=Mode.OPTIMIZED)
     refused("its mode was standard, and is ultra; schema and clear were public and False", mode=Mode.ULTRA, clear=True)
-    small.execute("ALTER TABLE words ALTER text TYPE text")
-    refused("column public.words.text was character varying.12. not null, and is text not null")
-    small.execute("ALTER TABLE words ALTER text TYPE varchar(12); ALTER TABLE pages ADD extra int")
+    small.execute("ALTER TABLE words ALTER text DROP NOT NULL")
+    refused("column public.words.text was character varying.12. not null, and is character varying.12.")
+    small.execute("ALTER TABLE words ALTER text SET NOT NULL; ALTER TABLE pages ADD extra int")
     refused("column public.pages.extra was not there, and is integer")
     small.execute("ALTER TABLE pages DROP extra; BEGIN; CREATE TABLE kept AS TABLE sentence_words")
-    small.execute("TRUNCATE sentence_words; COMMIT")
+    small.execute("DELETE FROM sentence_words; COMMIT")
     refused("table public.sentence_words is empty, and 10 rows of the load were in it")
     small.execute("INSERT INTO sentence_words TABLE kept; ALTER TABLE sentence_words RENAME TO old")
     small.execute("CREATE TABLE sentence_words (LIKE old INCLUDING ALL); INSERT INTO sentence_words TABLE old")
@@ -390,12 +390,23 @@ def test_a_load_is_gone_on_with_once(small: Connection, database: str, tmp_path:
         assert small.execute(PAGES.encode()).fetchall() == [(f"p{n}", n, [f"w{n % 5}"]) for n in range(40)]
 
 
+def test_tables_that_were_emptied_are_not_gone_on_with(small: Connection, tmp_path: Path) -> None:
+    """Though by now there are rows in them, of a load that the ledger does not know."""
+    given = page_input(tmp_path, good_pages(30))
+    stopped(small, given)
+    small.execute("TRUNCATE pages, words, sentences, sentence_words, remarks")
+    small.execute("INSERT INTO pages (slug, version) VALUES ('other', 99)")
+    with pytest.raises(ResumeError, match=r"table public\.pages was emptied or rewritten"):
+        run(small, given, mode=Mode.STANDARD, resume=True)
+    assert small.execute("SELECT slug FROM pages").fetchall() == [("other",)]
+
+
 def test_what_was_unchanged_is_so_when_a_load_is_gone_on_with(small: Connection, tmp_path: Path) -> None:
     """What the first run has written counts as loaded, though by now it is as it was loaded last."""
-    run(small, page_input(tmp_path, good_pages(40)), mode=Mode.STANDARD)
-    given = page_input(
-        tmp_path, [{**page, "words": ["new"]} if n % 2 else page for n, page in enumerate(good_pages(40))]
-    )
+    job = attrs.evolve(ultra_jobs.PAGES_JOB, version="1")
+    run(small, page_input(tmp_path, good_pages(40), job), mode=Mode.STANDARD)
+    many = [{**page, "words": ["new"]} if n % 2 else page for n, page in enumerate(good_pages(40))]
+    given = page_input(tmp_path, many, job)
     stopped(small, given)
     report = run(small, given, mode=Mode.STANDARD, resume=True)
     source = report.sources[0]
