@@ -11,7 +11,7 @@ from functools import partial
 import attrs
 from psycopg import sql
 
-from bulkload import catalog, locks, rebuild, recovery, retries, rights, statements
+from bulkload import catalog, locks, ownership, rebuild, recovery, retries, rights, statements
 from bulkload.catalog import TableName, Target
 from bulkload.choice import Choice, Circumstances, Drop, Drops, Growth, choose
 from bulkload.errors import ServerError, UsageError
@@ -211,7 +211,10 @@ def _chosen(
                 existing, None if existing < 0 and targets[each].oid not in cleared else new
             )
     rules = {targets[each].oid: frozenset(each.key) for each in filled if each.key}
-    return choose(found, drops, Circumstances(found.relations, cleared, rules, growth))
+    # Of a table that is emptied, or empty, nothing is replaced.
+    filled_before = [each for each in filled if targets[each].oid not in cleared and growth[targets[each].oid].existing]
+    sought = {targets[each].oid: columns for each, columns in ownership.sought(plan, filled_before).items()}
+    return choose(found, drops, Circumstances(found.relations, cleared, rules, sought, growth))
 
 
 @contextmanager

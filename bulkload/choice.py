@@ -114,6 +114,8 @@ class Circumstances:
     """The tables that are emptied first."""
     rules: Mapping[int, frozenset[str]] = attrs.field(factory=dict[int, frozenset[str]])
     """The columns of each table's conflict rule."""
+    sought: Mapping[int, frozenset[str]] = attrs.field(factory=dict[int, frozenset[str]])
+    """The columns by which the load finds rows that are there, beside those of the rules."""
     growth: Mapping[int, Growth] = attrs.field(factory=dict[int, Growth])
     by_hand: bool = False
     """Whether a person asked for it, so that nothing is weighed, and keys of tables with rows in them go, too."""
@@ -206,6 +208,9 @@ class _Chooser:
             return "the table's conflict rule needs it"
         if each.kind is not Kind.INDEX and each.relation not in self._circumstances.cleared:
             return "the table has rows, which it guards"
+        sought = self._circumstances.sought.get(each.relation, frozenset())
+        if each.kind is Kind.INDEX and self._drops.indexes is not Drop.ALWAYS and _unquoted(each.keys[0]) in sought:
+            return "the load finds by it what belongs to rows that it replaces"
         return ""
 
     def _told(self, each: Index | ForeignKey, drop: Drop) -> str:

@@ -25,7 +25,7 @@ from bulkload.server import Connection, Step, pipelined, records, refused
 
 _SQL = statements.load("journal")
 
-_WRITING = "writing to the ledger, for which SELECT, INSERT, UPDATE and DELETE on the tables of bulkload are needed"
+_WRITING = "writing to the ledger"
 _READING = "reading the ledger"
 
 

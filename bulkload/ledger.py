@@ -35,7 +35,7 @@ logger = logging.getLogger("bulkload")
 
 _SQL = statements.load("ledger")
 
-_WRITING = "writing to the ledger, for which SELECT, INSERT, UPDATE and DELETE on the tables of bulkload are needed"
+_WRITING = "writing to the ledger"
 
 # The first half of the advisory locks' keys: no other program is likely to use it.
 CLASS = Int4(0x62756C6B)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from psycopg import sql
 
@@ -11,9 +11,33 @@ from bulkload.catalog import Target
 from bulkload.plan import AnyEntity, AnyRelation, Plan, Reference
 from bulkload.report import Report
 from bulkload.server import Connection, refused
-from bulkload.tables import Entity
+from bulkload.tables import Entity, Replace
 
 _SQL = statements.load("load")
+
+
+def sought(plan: Plan, filled: Collection[AnyRelation]) -> Mapping[AnyRelation, frozenset[str]]:
+    """The columns by which rows are found that belong to those that may be replaced, where these relations have rows.
+
+    An index that begins with one of them is what keeps a replacement from reading whole tables.
+    """
+    found: dict[AnyRelation, set[str]] = {}
+    reached: list[AnyEntity] = [
+        each for each in filled if isinstance(each.conflict, Replace) and isinstance(each, Entity)
+    ]
+    for entity in reached:
+        children = [each for each in plan.referring(entity) if each.relation.conflict is None]
+        parts = [
+            part
+            for relation in (entity, *(child.relation for child in children))
+            for part in plan.references[relation]
+            if part.entity.conflict is None
+        ]
+        for reference in (*children, *parts):
+            found.setdefault(reference.relation, set()).add(reference.column)
+        owned = dict.fromkeys([*(child.relation for child in children), *(part.entity for part in parts)])
+        reached += [each for each in owned if isinstance(each, Entity) and each not in reached]
+    return {relation: frozenset(columns) for relation, columns in found.items() if relation in filled}
 
 
 class Ownership:

@@ -93,8 +93,10 @@ WHERE r.contype = 'f' AND r.conparentid = 0 AND r.conrelid <> r.confrelid
 ORDER BY 1
 
 -- estimate_rows --
--- Rows that the planner believes tables have; -1 where one was never analyzed.
-SELECT oid::bigint, reltuples::bigint FROM pg_class WHERE oid = ANY(%(relations)s::oid[])
+-- Rows that the planner believes tables have; -1 where one was never analyzed, unless it is seen to be empty.
+SELECT oid::bigint, CASE WHEN reltuples < 0 AND relkind = 'r' AND pg_relation_size(oid) = 0 THEN 0
+                         ELSE reltuples::bigint END
+FROM pg_class WHERE oid = ANY(%(relations)s::oid[])
 
 -- findings --
 -- What about these tables may slow a load down, or change what it writes.

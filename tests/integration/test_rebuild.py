@@ -9,7 +9,7 @@ import pytest
 from psycopg import sql
 
 from bench.line import Line
-from bulkload import Drop, Drops, Entity, Id, Keep, Mode, Plan, ServerError, Table, record, start
+from bulkload import Drop, Drops, Entity, Id, Keep, Mode, Plan, Replace, ServerError, Table, record, start
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -95,9 +95,9 @@ def things(connection: Connection) -> Connection:
     return connection
 
 
-def objects(connection: Connection) -> dict[str, int]:
+def objects(connection: Connection, query: str = OBJECTS) -> dict[str, int]:
     """The indexes and foreign keys by name; another oid is another object."""
-    return dict(cast("list[tuple[str, int]]", connection.execute(OBJECTS.encode()).fetchall()))
+    return dict(cast("list[tuple[str, int]]", connection.execute(query.encode()).fetchall()))
 
 
 def fill(connection: Connection, count: int, mode: Mode = Mode.OPTIMIZED, place: int | None = None) -> None:
@@ -213,3 +213,66 @@ def test_an_object_more_is_no_round_trip_more(things: Connection, server: str) -
         things.execute(sql.SQL("CREATE INDEX {} ON parts (number)").format(sql.Identifier(f"parts_{number}")))
         things.execute("ALTER TABLE parts ADD FOREIGN KEY (thing_id) REFERENCES things")
     assert turns() == before
+
+
+@record
+class Page:
+    code: str
+
+
+@record
+class Piece:
+    page_id: Id[Page]
+    number: int
+
+
+@record
+class Word:
+    piece_id: Id[Piece]
+    place: int
+
+
+PAGES = Entity("pages", Page, ("code",), conflict=Replace(on=("code",)))
+PIECES = Entity("pieces", Piece, ("page_id", "number"))
+WORDS = Table("words", Word, ("piece_id", "place"))
+BOOK = Plan(PAGES, PIECES, WORDS)
+
+BOOK_SCHEMA = """
+CREATE TABLE pages (id serial PRIMARY KEY, code text NOT NULL UNIQUE);
+CREATE TABLE pieces (id serial PRIMARY KEY, page_id int NOT NULL REFERENCES pages, number int);
+CREATE TABLE words (piece_id int NOT NULL REFERENCES pieces, place int);
+CREATE INDEX pieces_page ON pieces (page_id);
+CREATE INDEX pieces_number ON pieces (number);
+CREATE INDEX words_piece ON words (piece_id, place);
+CREATE INDEX words_place ON words (place);
+"""
+
+BOOK_INDEXES = """
+SELECT c.relname::text, c.oid::bigint FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+WHERE indrelid IN ('pieces'::regclass, 'words'::regclass) AND NOT indisprimary
+"""
+
+
+def test_what_replaced_rows_are_found_by_stays(connection: Connection) -> None:
+    """Of tables with rows in them: an empty one is filled as fast as one that is emptied."""
+    connection.execute(BOOK_SCHEMA.encode())
+
+    def again(number: int, drops: Drops | None = None) -> set[str]:
+        """The indexes that were left alone."""
+        before = objects(connection, BOOK_INDEXES)
+        expected = {"pages": 1e6, "pieces": 1e6, "words": 1e6}
+        with start(connection, BOOK, drops=drops, expected=expected) as load:
+            for n in range(20):
+                piece = load.add(PIECES, Piece(load.add(PAGES, Page(f"p{n}")), number))
+                load.add(WORDS, Word(piece, number))
+        after = objects(connection, BOOK_INDEXES)
+        assert after.keys() == before.keys()
+        query = "SELECT code, number, place FROM pages p JOIN pieces s ON page_id = p.id JOIN words ON piece_id = s.id"
+        assert sorted(connection.execute(query.encode()).fetchall()) == sorted(
+            (f"p{n}", number, number) for n in range(20)
+        )
+        return {name for name, oid in before.items() if after[name] == oid}
+
+    assert again(1) == set()
+    assert again(2) == {"pieces_page", "words_piece"}
+    assert again(3, Drops(indexes=Drop.ALWAYS)) == set()
