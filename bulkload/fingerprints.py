@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import struct
 from array import array as packed_array
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 
 import attrs
 import psycopg
@@ -32,6 +33,9 @@ _SQL = statements.load("fingerprints")
 DIGEST_BYTES = 16
 NONE = bytes(DIGEST_BYTES)
 """Stands for a row that is not known to be the only one that its record makes."""
+
+_STORED_ROWS = 100_000
+"""Of a statement: some 10 MB for as long as it is sent."""
 
 _INT8_OID = 20
 _ELEMENTS = Packing(["q"], b"")
@@ -83,6 +87,13 @@ def stored(connection: Connection, entity: AnyEntity, target: Target) -> bytes:
     return row[0] if row is not None and isinstance(row[0], bytes) else b""
 
 
+def remove(connection: Connection, target: Target, ids: Sequence[int]) -> None:
+    """Have no fingerprint of these rows count, whatever their version is. Raises ServerError."""
+    if _usable(connection) is not None:
+        with refused(f"removing fingerprints of {target}"):
+            connection.execute(_SQL["remove"].text, {"relation": target.oid, "ids": list(ids)})
+
+
 @attrs.frozen(eq=False)
 class Noted:
     """Fingerprints of a batch that are not stored yet: 24 bytes a record."""
@@ -125,16 +136,22 @@ class Fingerprints:
         """Store what was noted, in the transaction that the rows are written in, or after that. Raises ServerError."""
         noted, self._noted = self._noted, []
         for entity in dict.fromkeys(each.entity for each in noted):
-            target, mine = self._targets[entity], [each for each in noted if each.entity is entity]
-            parameters = {
-                "relation": target.oid,
-                "ids": _array(packed_array("q", b"".join(each.ids.tobytes() for each in mine))),
-                "digests": b"".join(each.digests for each in mine),
-                "none": NONE,
-            }
-            with refused(f"storing the fingerprints of {target}"):
-                self._connection.execute(_statement("store", entity, target), parameters)
             self._dirty.add(entity)
+            for group in _apart([each for each in noted if each.entity is entity and each.ids]):
+                self._store(entity, group)
+
+    def _store(self, entity: AnyEntity, noted: Sequence[Noted]) -> None:
+        target, ids = self._targets[entity], packed_array("q", b"".join(each.ids.tobytes() for each in noted))
+        parameters = {
+            "relation": target.oid,
+            "first": min(ids),
+            "last": max(ids),
+            "ids": _array(ids),
+            "digests": b"".join(each.digests for each in noted),
+            "none": NONE,
+        }
+        with refused(f"storing the fingerprints of {target}"):
+            self._connection.execute(_statement("store", entity, target), parameters)
 
     def finish(self) -> None:
         """Store the rest, and remove what counts no longer. Raises ServerError."""
@@ -145,6 +162,21 @@ class Fingerprints:
                 self._connection.execute(_statement("sweep", entity, target), {"relation": target.oid})
         self.store()
         self._dirty.clear()
+
+
+def _apart(noted: Sequence[Noted]) -> Iterator[list[Noted]]:
+    """In groups of many rows, no row in two of them: what was noted of a row later counts, not what was before."""
+    group: list[tuple[int, Noted]] = []
+    rows, last = 0, 0
+    for number, each in sorted(enumerate(noted), key=lambda numbered: min(numbered[1].ids)):
+        if rows >= _STORED_ROWS and min(each.ids) > last:
+            yield [found for _, found in sorted(group, key=itemgetter(0))]
+            group, rows = [], 0
+        last = max(each.ids) if not group else max(last, *each.ids)
+        group.append((number, each))
+        rows += len(each.ids)
+    if group:
+        yield [found for _, found in sorted(group, key=itemgetter(0))]
 
 
 def _array(ids: Sequence[int]) -> Array:

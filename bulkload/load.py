@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar, cast, overload
 
-from bulkload import ids, statements
+from bulkload import fingerprints, ids, statements
 from bulkload.catalog import Target, analyze
 from bulkload.encode import Encoder
 from bulkload.errors import UsageError
@@ -380,6 +380,9 @@ class Load(Buffers):
         table.updated += updated
         table.unchanged += count - updated
         self._ownership.delete_parts(parts)
+        if updated < count and isinstance(relation.conflict, Replace):
+            # A trigger keeps the rows from being written, so that they stay the versions that they were.
+            fingerprints.remove(self.connection, self.targets[relation], row_ids)
 
 
 def _only(values: Sequence[Sequence[object]], rows: Sequence[int]) -> list[list[object]]:

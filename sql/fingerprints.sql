@@ -51,8 +51,12 @@ FROM (
         ORDER BY row_id, place DESC
     ) AS last
 ) AS n
-JOIN {target} AS t ON t.{id} = n.row_id
+JOIN {target} AS t ON t.{id} = n.row_id AND t.{id} BETWEEN %(first)s AND %(last)s
 WHERE n.digest <> %(none)s::bytea
+
+-- remove --
+-- Those of rows whose own version does not tell that what belongs to them has changed.
+DELETE FROM bulkload.fingerprints WHERE relation = %(relation)s AND row_id = ANY(%(ids)s)
 
 -- sweep --
 -- Those that count no longer, and those of tables that are gone; but for what another load removes at this moment.

@@ -27,6 +27,7 @@ from bulkload import (
     Sink,
     Source,
     UsageError,
+    fingerprints,
     gamedb,
     run,
     shares,
@@ -273,6 +274,19 @@ def test_a_loop_of_ones_own_has_its_records_written_again(shop: Connection, load
     assert content(shop) == said(ORDERS)
 
 
+@MODES
+def test_a_trigger_may_keep_a_replaced_row_as_it_is(shop: Connection, load: Load, mode: Mode) -> None:
+    """What belongs to it is replaced all the same, and what it was made of before is not taken for what is there."""
+    load(shop, ORDERS)
+    changed = [*ORDERS[:7], orders.order(7, lines=[["p9", 5]]), *ORDERS[8:]]
+    shop.execute("CREATE FUNCTION keep_row() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
+    shop.execute("CREATE TRIGGER frozen BEFORE UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION keep_row()")
+    for records in (changed, ORDERS):
+        assert fates(load(shop, records, mode=mode)) == (1, 19, 0, 0)
+        assert fates(load(shop, records, mode=mode)) == (0, 20, 0, 0)
+        assert content(shop) == said(records)
+
+
 def test_another_mapping_has_all_records_written_again(shop: Connection, load: Load) -> None:
     """Another version of it, another name; and one that says of no version is never taken for the same."""
     load(shop, ORDERS)
@@ -288,8 +302,12 @@ def without_lines(sink: Sink, document: dict[str, Any]) -> None:
     orders.replace_order(sink, document | {"lines": []})
 
 
-def test_records_that_make_one_row_together_are_never_taken_for_unchanged(shop: Connection, load: Load) -> None:
-    """Which of them has the last word depends on which of them come."""
+@pytest.mark.parametrize("stored", [1, 100_000])
+def test_records_that_make_one_row_together_are_never_taken_for_unchanged(
+    shop: Connection, load: Load, monkeypatch: pytest.MonkeyPatch, stored: int
+) -> None:
+    """Which of them has the last word depends on which of them come; however fingerprints are stored."""
+    monkeypatch.setattr(fingerprints, "_STORED_ROWS", stored)
     job = attrs.evolve(JOB, add=two_in_one)
     for numbers in ([2, 3, 4, 5], [2, 4], [3, 5], [2, 3, 4, 5]):
         records = [orders.order(number) for number in numbers]
