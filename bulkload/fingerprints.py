@@ -154,14 +154,22 @@ class Fingerprints:
             self._connection.execute(_statement("store", entity, target), parameters)
 
     def finish(self) -> None:
-        """Store the rest, and remove what counts no longer. Raises ServerError."""
+        """Store the rest, and remove what counts no longer; once more where that was undone. Raises ServerError."""
+        noted = list(self._noted)
+        try:
+            self._finish()
+        except BaseException:
+            self._noted = noted
+            raise
+        self._dirty.clear()
+
+    def _finish(self) -> None:
         self._dirty.update(each.entity for each in self._noted)
         for entity in sorted(self._dirty, key=lambda entity: entity.name):
             target = self._targets[entity]
             with refused(f"removing fingerprints of {target}"):
                 self._connection.execute(_statement("sweep", entity, target), {"relation": target.oid})
         self.store()
-        self._dirty.clear()
 
 
 def _apart(noted: Sequence[Noted]) -> Iterator[list[Noted]]:

@@ -34,7 +34,8 @@ class Job(Generic[D]):
     add: Callable[[Sink, D], object]
     identity: AnyEntity | None = attrs.field(default=None, kw_only=True)
     """The entity that each record is a version of, by the key that `read` finds in it: of several versions in a run,
-    whichever of its sources they are in, only the last one that can go in is mapped."""
+    whichever of its sources they are in, only the last one that can go in is mapped. So `add` adds a row of it for its
+    own record, and none for another one's."""
     version: str = attrs.field(default="", kw_only=True)
     """To be changed whenever `add` or `read`, or what they use, would make something else of a record: a load that was
     begun with another one is not gone on with, and what was loaded by another one is not taken for unchanged. Without

@@ -21,6 +21,7 @@ from bulkload.chunks import Chunk, Progress, Selection, Watch, Write
 from bulkload.columns import Column
 from bulkload.errors import BulkloadError, RecordError, ServerError
 from bulkload.exchange import Mapped, Short, Task
+from bulkload.fingerprints import NONE
 from bulkload.formats import Slice
 from bulkload.handout import Handouts, handouts, label
 from bulkload.job import Input
@@ -283,8 +284,10 @@ class _Pass:
         self._way.outbox.begin(pending)
         settlement = self._settler.settle(mapped, pending)
         identity, fingerprints = self._selection.input.job.identity, self._way.load.fingerprints
-        if mapped.marks and identity is not None and fingerprints is not None:
-            pending.noted = fingerprints.note(identity, settlement.settled[identity.name].ids, mapped.marks)
+        if fingerprints is not None and identity is not None and identity in fingerprints.entities:
+            settled = settlement.settled.get(identity.name)
+            row_ids = settled.ids if settled is not None else ()
+            pending.noted = fingerprints.note(identity, row_ids, mapped.marks or NONE * len(row_ids))
         if written := self._settler.may_exist(mapped, settlement):
             # What belongs to a row that is replaced is deleted first: it has to be there.
             self._way.outbox.empty()

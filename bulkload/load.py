@@ -231,8 +231,8 @@ class Load(Buffers):
         if rebuild is not None:
             rebuild.restore_foreign_keys()
         if self.fingerprints is not None:
-            with self.report.phase("fingerprints"), transaction(self.connection):
-                self.fingerprints.finish()
+            with self.report.phase("fingerprints"):
+                self.undo.whole(self.fingerprints.finish)
 
     def _analyze(self) -> None:
         self._analyzed = True

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import attrs
 import psycopg
 import pytest
 from psycopg import sql
@@ -31,6 +32,7 @@ from bulkload import (
     Sink,
     Source,
     embedded,
+    fingerprints,
     ledger,
     outbox,
     retries,
@@ -52,13 +54,14 @@ FAULT = """
         END IF;
         RETURN NULL;
     END $$;
-    CREATE TRIGGER fail AFTER INSERT ON {table} FOR EACH STATEMENT EXECUTE FUNCTION fail();
+    CREATE TRIGGER fail AFTER {event} ON {table} FOR EACH STATEMENT EXECUTE FUNCTION fail();
 """
 CONTENT = """
     SELECT slug, version, ARRAY(SELECT text FROM sentences s JOIN sentence_words j ON j.sentence_id = s.id
                                 JOIN words w ON w.id = j.word_id WHERE s.page_id = p.id ORDER BY s.number)
     FROM pages p ORDER BY 1
 """
+JOB = attrs.evolve(ultra_jobs.PAGES_JOB, version="1")
 WORDS = [f"word {n}" for n in range(7)]
 DOCUMENTS = [
     {"slug": f"page {n:02}", "version": n, "words": [WORDS[(n * k) % 7] for k in range(1, 5)]} for n in range(12)
@@ -93,7 +96,7 @@ def source(tmp_path: Path) -> Path:
 def load(conninfo: str, source: Path, mode: Mode, **options: Any) -> Report:
     given = {"chunk": 4, "clear": True, "drops": NEVER, "jobs": 2 if mode is Mode.ULTRA else 1, **options}
     with connect(conninfo) as connection:
-        return run(connection, [Input(ultra_jobs.PAGES_JOB, Source(str(source)))], mode=mode, **given)
+        return run(connection, [Input(JOB, Source(str(source)))], mode=mode, **given)
 
 
 def content(connection: Connection) -> list[tuple[object, ...]]:
@@ -137,6 +140,11 @@ def waits(admin: Connection, kind: str) -> None:
         # By the process that leads, and by others.
         (Mode.ULTRA, "words", 0, "40001"),
         (Mode.ULTRA, "sentence_words", 0, "40P01"),
+        # When all rows are in.
+        (Mode.STANDARD, "bulkload.fingerprints", 0, "40P01"),
+        (Mode.OPTIMIZED, "bulkload.fingerprints", 0, "40001"),
+        (Mode.OPTIMIZED, "bulkload.fingerprints", 5, "40P01"),
+        (Mode.ULTRA, "bulkload.fingerprints", 0, "40001"),
     ],
     ids=lambda value: str(getattr(value, "value", value)),
 )
@@ -145,7 +153,9 @@ def test_what_a_conflict_undid_is_done_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     """Once each time, and counted once; the log says why."""
-    pages.execute(FAULT.format(times=2, state=state, table=table).encode())
+    fingerprints.ensure(pages)
+    event = "DELETE" if table == "bulkload.fingerprints" else "INSERT"
+    pages.execute(FAULT.format(times=2, state=state, event=event, table=table).encode())
     rejects = Rejects(most=most)
     with caplog.at_level(logging.WARNING):
         report = load(database, source, mode, rejects=rejects)
@@ -156,6 +166,7 @@ def test_what_a_conflict_undid_is_done_again(
         rows = pages.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(name))).fetchone()
         assert rows == (found.inserted,), name
     assert rejects.count == 0
+    assert [source.unchanged for source in load(database, source, Mode.OPTIMIZED, clear=False).sources] == [12]
     count(f"{state} of {table}, {mode.value}", "done again")
 
 
@@ -164,7 +175,7 @@ def test_what_does_not_pass_ends_the_load(pages: Connection, database: str, sour
     """After so many attempts, with the server's reason."""
     if mode is Mode.OPTIMIZED:
         load(database, source, mode)
-    pages.execute(FAULT.format(times=1000, state="40001", table="sentence_words").encode())
+    pages.execute(FAULT.format(times=1000, state="40001", event="INSERT", table="sentence_words").encode())
     with pytest.raises(ServerError, match="somebody was in the way") as caught:
         load(database, source, mode)
     assert caught.value.sqlstate == "40001"
@@ -391,3 +402,42 @@ def test_a_server_that_goes_down_and_comes_up_is_waited_for(
         thread.join()
         assert found == [1]
     count("a server that goes down and comes up", "waited for")
+
+
+def test_a_standby_takes_no_rows(tmp_path: Path, source: Path) -> None:
+    """Whoever named it is told of the primary."""
+    with (
+        embedded.start(tmp_path, {"fsync": "off"}) as server,
+        psycopg.connect(server.conninfo, autocommit=True) as connection,
+    ):
+        connection.execute(ultra_jobs.SCHEMA)
+        load(server.conninfo, source, Mode.OPTIMIZED)
+    (tmp_path / "data" / "standby.signal").touch()
+    with (
+        embedded.start(tmp_path, {"fsync": "off"}) as server,
+        psycopg.connect(server.conninfo, autocommit=True) as connection,
+    ):
+        assert connection.execute("SELECT pg_is_in_recovery()").fetchone() == (True,)
+        for mode in (Mode.STANDARD, Mode.OPTIMIZED, Mode.ULTRA):
+            with pytest.raises(ServerError, match="connect to the primary") as raised:
+                load(server.conninfo, source, mode)
+            assert raised.value.sqlstate == "25006"
+            count("a standby", "told")
+        settled(connection)
+        assert content(connection) == EXPECTED
+
+
+def test_a_standby_that_lets_nobody_in_is_tried_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may be on its way up, and cannot be told from that."""
+    monkeypatch.setattr(retries, "_PATIENCE", 1.0)
+    with embedded.start(tmp_path, {"fsync": "off"}) as server:
+        cluster = server._cluster
+        cluster._check(cluster._run("pg_ctl", "stop", "-m", "fast"), "stop")
+        (tmp_path / "data" / "standby.signal").touch()
+        cluster._launch({"hot_standby": "off"})
+        with pytest.raises(ConnectError, match="the database system is not accepting connections"):
+            connect(server.conninfo)
+    assert "Hot standby mode is disabled.; trying again in" in caplog.text
+    count("a standby that lets nobody in", "waited for, and told")
