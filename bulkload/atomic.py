@@ -22,7 +22,7 @@ from bulkload.mode import Mode
 from bulkload.plan import AnyRelation, Plan
 from bulkload.rebuild import Rebuild
 from bulkload.report import Report
-from bulkload.server import Connection, Step, refused, transaction, whole
+from bulkload.server import Connection, Step, committing, refused, transaction, whole
 from bulkload.stream import adapt
 
 logger = logging.getLogger("bulkload")
@@ -50,7 +50,8 @@ def start(
     With `clear`, the tables are emptied first, seeded ones not; so are the plan's `dependents` that refer to them, and
     with `cascade` all other tables that do, which are a reason to change nothing without it. In
     `Mode.OPTIMIZED` all of that is one transaction (a savepoint, where the caller is in a transaction already): an
-    exception inside the block, or a crash, leaves the database as it was. Indexes, keys and foreign keys are dropped
+    exception inside the block, or a crash, leaves the database as it was. A connection that is in no transaction is in
+    autocommit mode for the time of the block. Indexes, keys and foreign keys are dropped
     and made again inside it where `drops` says so (None: where that is faster), which changes nothing but the time that
     it takes; `expected`, the rows to come by table, is what it goes by. Locks are taken before anything is changed.
 
@@ -65,7 +66,7 @@ def start(
     adapt(connection)
     around: AbstractContextManager[object] = transaction(connection) if mode is Mode.OPTIMIZED else nullcontext()
     begin = time.perf_counter()
-    with _committing(report, around):
+    with committing(connection), _committing(report, around):
         if prepare is not None:
             prepare(connection)
         drops = drops if drops is not None else Drops()

@@ -17,7 +17,7 @@ from bulkload.errors import RestoreError, SchemaError, ServerError
 from bulkload.ledger import Entry
 from bulkload.rebuild import drop, look_at, plain_names
 from bulkload.restore import Restoration, prepare_session
-from bulkload.server import Connection, conninfo_of, refused, transaction
+from bulkload.server import Connection, committing, conninfo_of, refused, transaction
 
 logger = logging.getLogger("bulkload")
 
@@ -114,15 +114,16 @@ def recover(connection: Connection, *, dry_run: bool = False) -> Recovery:
 
     Raises RestoreError for what could not be put back; all else is.
     """
-    entries = ledger.outstanding(connection)
-    by_hand = [entry for entry in entries if entry.load_kind == "drop"]
-    of_loads = [entry for entry in entries if entry.load_kind == "load"]
-    if dry_run:
-        dead = [entry for entry in of_loads if not entry.alive]
-        return Recovery(restored=dead, busy=[entry for entry in of_loads if entry.alive], by_hand=by_hand)
-    found = _put_back(connection, of_loads)
-    found.by_hand = by_hand
-    return found
+    with committing(connection):
+        entries = ledger.outstanding(connection)
+        by_hand = [entry for entry in entries if entry.load_kind == "drop"]
+        of_loads = [entry for entry in entries if entry.load_kind == "load"]
+        if dry_run:
+            dead = [entry for entry in of_loads if not entry.alive]
+            return Recovery(restored=dead, busy=[entry for entry in of_loads if entry.alive], by_hand=by_hand)
+        found = _put_back(connection, of_loads)
+        found.by_hand = by_hand
+        return found
 
 
 def held(connection: Connection, relations: Collection[int]) -> list[Entry]:

@@ -32,7 +32,7 @@ from bulkload.passes import Passes, plan_of, spooled, unhurried_collector
 from bulkload.plan import AnyLookup, AnyRelation, Plan
 from bulkload.rejects import Rejects
 from bulkload.report import Report
-from bulkload.server import Connection, refused, transaction
+from bulkload.server import Connection, committing, refused, transaction
 from bulkload.shares import shared_out, started
 from bulkload.source import Source
 from bulkload.stream import adapt
@@ -94,12 +94,15 @@ def run(
     those of a load that was not; `Report.resumed` says how much was there. With `clear`, nothing is emptied again. The
     ledger knows the chunks that are in. Where nothing was stopped, all is loaded anew, which a log line says.
 
+    A connection that is not in autocommit mode is for the time of the run, as in `bulkload.start`.
+
     Raises what `bulkload.start` does, SourceError, and RecordError or RejectsError for rejects beyond the limit; and
     ResumeError where the sources, the mappings (`Job.version`), what is asked for or the tables are not what they were.
     """
     _refuse(connection, inputs, mode, clear=clear, resume=resume)
     rejects = rejects if rejects is not None else Rejects()
     with (
+        committing(connection),
         unhurried_collector(),
         spooled(inputs) as sources,
         checksums.checksums([each.source for each in inputs if resume or mode is not Mode.OPTIMIZED]) as taken,

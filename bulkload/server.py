@@ -139,6 +139,23 @@ def transaction(connection: Connection) -> Generator[None]:
             connection.isolation_level = before
 
 
+@contextmanager
+def committing(connection: Connection) -> Generator[None]:
+    """A connection that commits what it does, unless it is in a transaction of the caller's already.
+
+    Of one that is not in autocommit mode, the first query would begin a transaction that nobody ends.
+    """
+    if connection.autocommit or connection.info.transaction_status != TransactionStatus.IDLE:
+        yield
+        return
+    connection.autocommit = True
+    try:
+        yield
+    finally:
+        if not connection.closed and connection.info.transaction_status == TransactionStatus.IDLE:
+            connection.autocommit = False
+
+
 @attrs.frozen
 class Step:
     """A statement among others that are sent together."""

@@ -265,6 +265,24 @@ def test_what_others_did_to_rows_that_belong_to_it_stays(shop: Connection, load:
     assert content(shop) == said(changed)
 
 
+@MODES
+def test_a_connection_that_is_not_in_autocommit_mode_commits_all_the_same(
+    shop: Connection, database: str, load: Load, mode: Mode
+) -> None:
+    """Where it is in a transaction, that is its caller's; and it is then as it was before."""
+    with psycopg.connect(database) as plain:
+        assert fates(load(plain, ORDERS[:5], mode=mode)) == (5, 0, 0, 0)
+        assert content(shop) == said(ORDERS[:5])
+        plain.execute("SELECT")
+        assert fates(load(plain, ORDERS[5:], mode=mode)) == (15, 0, 0, 0)
+        assert content(shop) == said(ORDERS[:5])
+        plain.rollback()
+        with start(plain, JOB.plan, mode=mode) as loop:
+            orders.replace_order(loop, orders.order(6))
+        assert content(shop) == said([*ORDERS[:5], orders.order(6)])
+        assert not plain.autocommit
+
+
 def test_a_loop_of_ones_own_has_its_records_written_again(shop: Connection, load: Load) -> None:
     """It replaces rows that a job's fingerprints tell of, even where the row itself stays the same."""
     load(shop, ORDERS)
