@@ -11,7 +11,7 @@ import logging
 import struct
 from array import array as packed_array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from operator import itemgetter
+from typing import NamedTuple
 
 import attrs
 import psycopg
@@ -34,8 +34,10 @@ DIGEST_BYTES = 16
 NONE = bytes(DIGEST_BYTES)
 """Stands for a row that is not known to be the only one that its record makes."""
 
-_STORED_ROWS = 100_000
-"""Of a statement: some 10 MB for as long as it is sent."""
+_PIECE = 1 << 16
+"""Fingerprints that are kept in a piece: 1.5 MB."""
+_STORED_ROWS = 1 << 18
+"""Fingerprints that are stored by a statement: some 30 MB for as long as it is sent."""
 
 _INT8_OID = 20
 _ELEMENTS = Packing(["q"], b"")
@@ -95,12 +97,23 @@ def remove(connection: Connection, target: Target, ids: Sequence[int]) -> None:
 
 
 @attrs.frozen(eq=False)
-class Noted:
-    """Fingerprints of a batch that are not stored yet: 24 bytes a record."""
+class _Notes:
+    """Fingerprints that are not stored yet: 24 bytes each, and many in a piece.
 
-    entity: AnyEntity
-    ids: packed_array[int]
-    digests: bytes
+    Many small pieces that stay would keep what is free between them from being used again, and so would large ones that
+    are moved as they grow.
+    """
+
+    ids: packed_array[int] = attrs.field(factory=lambda: packed_array("q"))
+    digests: bytearray = attrs.field(factory=bytearray)
+
+
+class Noted(NamedTuple):
+    """Some of them."""
+
+    notes: _Notes
+    first: int
+    beyond: int
 
 
 class Fingerprints:
@@ -109,7 +122,7 @@ class Fingerprints:
     def __init__(self, connection: Connection, targets: Mapping[AnyEntity, Target]) -> None:
         self._connection = connection
         self._targets = targets
-        self._noted: list[Noted] = []
+        self._noted: dict[AnyEntity, list[_Notes]] = {}
         self._dirty: set[AnyEntity] = set()
 
     @property
@@ -119,9 +132,14 @@ class Fingerprints:
 
     def note(self, entity: AnyEntity, ids: Sequence[int], digests: bytes) -> Noted:
         """Rows that are written, or are about to be, with the digests of their records, or `NONE`."""
-        noted = Noted(entity, packed_array("q", ids), digests)
-        self._noted.append(noted)
-        return noted
+        noted = self._noted.setdefault(entity, [])
+        if not noted or len(noted[-1].ids) >= _PIECE:
+            noted.append(_Notes())
+        notes = noted[-1]
+        first = len(notes.ids)
+        notes.ids.extend(ids)
+        notes.digests.extend(digests)
+        return Noted(notes, first, len(notes.ids))
 
     def note_all(self, rows: Iterable[tuple[AnyEntity, Sequence[int], bytes]]) -> None:
         """As `note`, of rows of several entities."""
@@ -130,24 +148,25 @@ class Fingerprints:
 
     def forget(self, noted: Noted) -> None:
         """The rows were not written after all."""
-        self._noted.remove(noted)
+        notes, first, beyond = noted
+        notes.digests[first * DIGEST_BYTES : beyond * DIGEST_BYTES] = NONE * (beyond - first)
 
     def store(self) -> None:
         """Store what was noted, in the transaction that the rows are written in, or after that. Raises ServerError."""
-        noted, self._noted = self._noted, []
-        for entity in dict.fromkeys(each.entity for each in noted):
+        noted, self._noted = self._noted, {}
+        for entity, pieces in noted.items():
             self._dirty.add(entity)
-            for group in _apart([each for each in noted if each.entity is entity and each.ids]):
-                self._store(entity, group)
+            for ids, digests in _by_range([each for each in pieces if each.ids]):
+                self._store(entity, ids, digests)
 
-    def _store(self, entity: AnyEntity, noted: Sequence[Noted]) -> None:
-        target, ids = self._targets[entity], packed_array("q", b"".join(each.ids.tobytes() for each in noted))
+    def _store(self, entity: AnyEntity, ids: Sequence[int], digests: bytes) -> None:
+        target = self._targets[entity]
         parameters = {
             "relation": target.oid,
             "first": min(ids),
             "last": max(ids),
             "ids": _array(ids),
-            "digests": b"".join(each.digests for each in noted),
+            "digests": digests,
             "none": NONE,
         }
         with refused(f"storing the fingerprints of {target}"):
@@ -155,7 +174,7 @@ class Fingerprints:
 
     def finish(self) -> None:
         """Store the rest, and remove what counts no longer; once more where that was undone. Raises ServerError."""
-        noted = list(self._noted)
+        noted = self._noted
         try:
             self._finish()
         except BaseException:
@@ -164,7 +183,7 @@ class Fingerprints:
         self._dirty.clear()
 
     def _finish(self) -> None:
-        self._dirty.update(each.entity for each in self._noted)
+        self._dirty.update(self._noted)
         for entity in sorted(self._dirty, key=lambda entity: entity.name):
             target = self._targets[entity]
             with refused(f"removing fingerprints of {target}"):
@@ -172,19 +191,28 @@ class Fingerprints:
         self.store()
 
 
-def _apart(noted: Sequence[Noted]) -> Iterator[list[Noted]]:
-    """In groups of many rows, no row in two of them: what was noted of a row later counts, not what was before."""
-    group: list[tuple[int, Noted]] = []
-    rows, last = 0, 0
-    for number, each in sorted(enumerate(noted), key=lambda numbered: min(numbered[1].ids)):
-        if rows >= _STORED_ROWS and min(each.ids) > last:
-            yield [found for _, found in sorted(group, key=itemgetter(0))]
-            group, rows = [], 0
-        last = max(each.ids) if not group else max(last, *each.ids)
-        group.append((number, each))
-        rows += len(each.ids)
-    if group:
-        yield [found for _, found in sorted(group, key=itemgetter(0))]
+def _by_range(pieces: Sequence[_Notes]) -> Iterator[tuple[Sequence[int], bytes]]:
+    """The ids and digests of all rows, in the order of their notes, some at a time: all notes of a row together."""
+    bounds = [(min(each.ids), max(each.ids)) for each in pieces]
+    if not bounds:
+        return
+    count = -(-sum(len(each.ids) for each in pieces) // _STORED_ROWS)
+    low, high = min(first for first, _ in bounds), max(last for _, last in bounds)
+    width = (high - low) // count + 1
+    for begin in range(low, high + 1, width):
+        wanted = range(begin, begin + width)
+        ids, digests = packed_array("q"), bytearray()
+        for piece, (first, last) in zip(pieces, bounds, strict=True):
+            if first in wanted and last in wanted:
+                ids.extend(piece.ids)
+                digests.extend(piece.digests)
+            elif first < wanted.stop and last >= begin:
+                for row, row_id in enumerate(piece.ids):
+                    if row_id in wanted:
+                        ids.append(row_id)
+                        digests += piece.digests[row * DIGEST_BYTES : (row + 1) * DIGEST_BYTES]
+        if ids:
+            yield ids, bytes(digests)
 
 
 def _array(ids: Sequence[int]) -> Array:

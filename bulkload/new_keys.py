@@ -12,13 +12,17 @@ from bulkload.tables import Key
 # Numbers of a sorted run that is not merged any more: 10 MB while it is made.
 _LARGEST_RUN = 1 << 18
 
+_PIECE = 1 << 16
+"""Keys that are kept in one piece. One that grew on and on would be moved again and again, and leave holes in memory
+that are too small for what comes next: of 1.7 million records 300 MB."""
+
 
 class NewKeys:
     """Keys and the ids that they got. Of numbers that is 24 bytes a key, of others a dictionary."""
 
     def __init__(self) -> None:
-        self._numbers = array("q")
-        self._ids = array("q")
+        self._pieces: list[tuple[array[int], array[int]]] = []
+        """Numbers, and their ids."""
         self._runs: list[array[int]] = []
         """The same numbers, sorted; few of them, since those of a length are merged."""
         self._others: dict[Key, int] = {}
@@ -32,15 +36,17 @@ class NewKeys:
 
     def add(self, keys: Sequence[Key], ids: Sequence[int]) -> None:
         """Add keys that are not among them."""
-        new = array("q")
+        if not self._pieces or len(self._pieces[-1][0]) >= _PIECE:
+            self._pieces.append((array("q"), array("q")))
+        numbers, numbers_ids = self._pieces[-1]
+        before = len(numbers)
         for key, identifier in zip(keys, ids, strict=True):
             if is_int8(key):
-                new.append(key)
-                self._ids.append(identifier)
+                numbers.append(key)
+                numbers_ids.append(identifier)
             else:
                 self._others[key] = identifier
-        self._numbers.extend(new)
-        run = sorted(new)
+        run = sorted(numbers[before:])
         while self._runs and len(self._runs[-1]) <= len(run) and len(run) < _LARGEST_RUN:
             run = sorted([*self._runs.pop(), *run])
         if run:
@@ -49,17 +55,19 @@ class NewKeys:
     def remove(self, keys: Iterable[Key]) -> None:
         """Remove keys that are among them, at the cost of looking at all."""
         gone = set(keys)
-        kept = [place for place, number in enumerate(self._numbers) if number not in gone]
-        if len(kept) < len(self._numbers):
-            self._numbers, self._ids = (array("q", map(each.__getitem__, kept)) for each in (self._numbers, self._ids))
-            runs = (array("q", (number for number in run if number not in gone)) for run in self._runs)
-            self._runs = [run for run in runs if run]
+        for place, (numbers, ids) in enumerate(self._pieces):
+            kept = [row for row, number in enumerate(numbers) if number not in gone]
+            if len(kept) < len(numbers):
+                self._pieces[place] = array("q", map(numbers.__getitem__, kept)), array("q", map(ids.__getitem__, kept))
+        runs = (array("q", (number for number in run if number not in gone)) for run in self._runs)
+        self._runs = [run for run in runs if run]
         for key in gone & self._others.keys():
             del self._others[key]
 
     def items(self) -> Iterator[tuple[Key, int]]:
         """All keys, with their ids."""
-        yield from zip(self._numbers, self._ids, strict=True)
+        for numbers, ids in self._pieces:
+            yield from zip(numbers, ids, strict=True)
         yield from self._others.items()
 
 

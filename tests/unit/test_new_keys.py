@@ -16,7 +16,8 @@ KEYS = st.integers(-20, 20) | st.integers(-(2**64), 2**64) | st.text("ab", max_s
 @given(st.lists(st.lists(KEYS, max_size=6)), st.integers(1, 8))
 def test_what_was_added_and_not_removed_is_there(batches: list[list[object]], largest: int) -> None:
     """Of keys of any type, in any order, whatever the runs."""
-    before, new_keys._LARGEST_RUN = new_keys._LARGEST_RUN, largest
+    before = new_keys._LARGEST_RUN, new_keys._PIECE
+    new_keys._LARGEST_RUN = new_keys._PIECE = largest
     try:
         keys, known = NewKeys(), dict[object, int]()
         for batch in batches:
@@ -31,7 +32,7 @@ def test_what_was_added_and_not_removed_is_there(batches: list[list[object]], la
                 known = {key: identifier for key, identifier in known.items() if key not in added[::2]}
         assert dict(keys.items()) == known
     finally:
-        new_keys._LARGEST_RUN = before
+        new_keys._LARGEST_RUN, new_keys._PIECE = before
 
 
 def test_a_number_takes_few_bytes() -> None:
