@@ -141,6 +141,15 @@ class Fingerprints:
         notes.digests.extend(digests)
         return Noted(notes, first, len(notes.ids))
 
+    @property
+    def many(self) -> bool:
+        """Whether so much is noted that it is better stored, where rows are not written again."""
+        return sum(len(notes.ids) for noted in self._noted.values() for notes in noted) >= _STORED_ROWS
+
+    def has_stored(self, entity: AnyEntity) -> bool:
+        """Whether any of an entity were stored in this load."""
+        return entity in self._dirty
+
     def note_all(self, rows: Iterable[tuple[AnyEntity, Sequence[int], bytes]]) -> None:
         """As `note`, of rows of several entities."""
         for each in rows:

@@ -284,6 +284,7 @@ class _Pass:
         self._way.outbox.begin(pending)
         settlement = self._settler.settle(mapped, pending)
         identity, fingerprints = self._selection.input.job.identity, self._way.load.fingerprints
+        undo = self._way.load.undo
         if fingerprints is not None and identity is not None and identity in fingerprints.entities:
             settled = settlement.settled.get(identity.name)
             row_ids = settled.ids if settled is not None else ()
@@ -292,7 +293,7 @@ class _Pass:
             # What belongs to a row that is replaced is deleted first: it has to be there.
             self._way.outbox.empty()
             write = partial(self._settler.write_all, mapped, settlement)
-            self._way.load.undo.whole(write, done=pending.records_done)
+            undo.whole(write, done=pending.records_done)
         else:
             for rows in mapped.rows:
                 relation, data, shared = self._settler.new_rows(rows, settlement)
@@ -300,6 +301,11 @@ class _Pass:
                 # Between two of them, so that nobody waits for something to do.
                 self._hand_out()
         self._way.outbox.end(written=written)
+        if fingerprints is not None and fingerprints.many and identity in self._way.new and not undo.kept:
+            # Of keys that are all new, no row is written twice.
+            self._way.outbox.empty()
+            with self._way.report.phase("fingerprints"):
+                fingerprints.store()
 
     def _done(self, pending: Pending, position: int) -> None:
         """The rows of a chunk are written; the source was read so far for it."""

@@ -380,9 +380,12 @@ class Load(Buffers):
         table.updated += updated
         table.unchanged += count - updated
         self._ownership.delete_parts(parts)
-        if updated < count and isinstance(relation.conflict, Replace):
-            # A trigger keeps the rows from being written, so that they stay the versions that they were.
-            fingerprints.remove(self.connection, self.targets[relation], row_ids)
+        if isinstance(relation.conflict, Replace) and isinstance(relation, Entity):
+            # A trigger keeps the rows from being written, or this transaction has written them before: they stay the
+            # versions that they were.
+            stored = self.fingerprints if self.mode is Mode.OPTIMIZED else None
+            if updated < count or (stored is not None and stored.has_stored(relation)):
+                fingerprints.remove(self.connection, self.targets[relation], row_ids)
 
 
 def _only(values: Sequence[Sequence[object]], rows: Sequence[int]) -> list[list[object]]:

@@ -26,8 +26,9 @@ LEAST_COPIED = 8 << 20
 """Bytes of a table's rows that are worth a COPY before there are no more to come: of 20,000 items, 18 COPYs instead of
 the 55 of 2 MiB, for 20 MB of memory."""
 
-MOST_COPIED = 64 << 20
-"""Bytes of the rows of all tables that may wait for more of theirs, however many tables there are."""
+MOST_COPIED = 32 << 20
+"""Bytes of the rows of all tables that may wait for more of theirs, however many tables there are: with twice as many a
+full set of items takes 15 MB more."""
 
 LEAST_BATCH = 8 << 20
 """Bytes of chunks that several connections write, a transaction at a time."""

@@ -320,19 +320,22 @@ def without_lines(sink: Sink, document: dict[str, Any]) -> None:
     orders.replace_order(sink, document | {"lines": []})
 
 
-@pytest.mark.parametrize("piece", [1, 1 << 16])
+@pytest.mark.parametrize(("piece", "elsewhere"), [(1, False), (1, True), (1 << 16, True)])
 def test_records_that_make_one_row_together_are_never_taken_for_unchanged(
-    shop: Connection, load: Load, monkeypatch: pytest.MonkeyPatch, piece: int
+    shop: Connection, load: Load, monkeypatch: pytest.MonkeyPatch, piece: int, elsewhere: bool
 ) -> None:
     """Which of them has the last word depends on which of them come; however fingerprints are stored."""
     monkeypatch.setattr(fingerprints, "_PIECE", piece)
     monkeypatch.setattr(fingerprints, "_STORED_ROWS", piece)
+    monkeypatch.setattr(shares, "LEAST_BYTES", 0)
     job = attrs.evolve(JOB, add=two_in_one)
-    for numbers in ([2, 3, 4, 5], [2, 4], [3, 5], [2, 3, 4, 5]):
-        records = [orders.order(number) for number in numbers]
-        load(shop, records, job, chunk=1)
-        last = {number // 2: f"c{number % 7}" for number in numbers}
-        assert [row[:2] for row in content(shop)] == [(2 * half, name) for half, name in last.items()]
+    options: dict[str, Any] = {"jobs": 2} if elsewhere else {}
+    with ThreadPoolExecutor(1) if elsewhere else nullcontext() as options["executor"]:
+        for numbers in ([2, 3, 4, 5], [2, 4], [3, 5], [2, 3, 4, 5]):
+            records = [orders.order(number) for number in numbers]
+            load(shop, records, job, chunk=1, clear=numbers == [2, 3, 4, 5], **options)
+            last = {number // 2: f"c{number % 7}" for number in numbers}
+            assert [row[:2] for row in content(shop)] == [(2 * half, name) for half, name in last.items()]
 
 
 def two_in_one(sink: Sink, document: dict[str, Any]) -> None:
