@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -13,6 +14,7 @@ from pathlib import Path
 import attrs
 
 from bulkload.chunks import Mapper, Selection, Watch, Write
+from bulkload.errors import UsageError
 from bulkload.job import Input
 from bulkload.journal import Past, PastInput
 from bulkload.plan import AnyRelation, Plan
@@ -125,7 +127,14 @@ def plan_of(inputs: Iterable[Input]) -> Plan:
 
 @contextmanager
 def spooled(inputs: Sequence[Input]) -> Generator[list[Input]]:
-    """The inputs, standard input among them written to a temporary file, since a source is read more than once."""
+    """The inputs, pipes among them written to a temporary file, since a source is read more than once.
+
+    Raises UsageError where one pipe is to be several of them, and SourceError.
+    """
+    pipes = Counter(pipe for each in inputs if (pipe := each.source.pipe) is not None)
+    if max(pipes.values(), default=0) > 1:
+        twice = [each.source.name for each in inputs if pipes[each.source.pipe] > 1]
+        raise UsageError(f"{' and '.join(twice)} are one pipe, which can be read but once")
     with tempfile.TemporaryDirectory(prefix="bulkload-") as directory:
         yield [attrs.evolve(each, source=each.source.spooled(Path(directory))) for each in inputs]
 

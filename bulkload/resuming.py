@@ -111,8 +111,7 @@ def refuse(connection: Connection, inputs: Sequence[Input]) -> None:
     if connection.info.transaction_status != TransactionStatus.IDLE:
         raise UsageError("a load is gone on with outside of a transaction: give a connection that is in none")
     for each in inputs:
-        # Whoever opens what is missing says so.
-        if not again(each.source) and (each.source.path == STANDARD_INPUT or Path(each.source.path).exists()):
+        if each.source.once:
             raise UsageError(
                 f"{each.source.name} cannot be gone on with where a load stopped: name a file, or load without resume"
             )

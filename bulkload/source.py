@@ -12,6 +12,7 @@ import stat
 import sys
 import zlib
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
@@ -22,6 +23,8 @@ import zstandard
 from bulkload.errors import SourceError
 
 STANDARD_INPUT = "-"
+# Names of what this very process has open: another one, a worker's, has something else there, or nothing.
+_DESCRIPTORS = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
 
 # What is read from the disk at once where the content is compressed.
 _CHUNK = 1 << 16
@@ -67,41 +70,59 @@ class Source:
     @property
     def size(self) -> int | None:
         """Bytes on disk, as `Reader.position` counts them; None where they are not known before the end."""
-        if self.path == STANDARD_INPUT:
-            return None
-        try:
-            status = Path(self.path).stat()
-        except OSError:
-            return None
-        return status.st_size if stat.S_ISREG(status.st_mode) else None
+        status = self._status()
+        return status.st_size if status is not None and stat.S_ISREG(status.st_mode) and not self.once else None
+
+    @property
+    def once(self) -> bool:
+        """Whether it can be read but once, by this process: standard input, a pipe or a device, a descriptor."""
+        if self.path == STANDARD_INPUT or self.path.startswith(_DESCRIPTORS):
+            return True
+        status = self._status()
+        return status is not None and not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode))
 
     @property
     def state(self) -> object:
         """What tells whether the file is still what it was: its place, size and time of change; None without one."""
+        status = self._status()
+        return None if status is None else (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+    @property
+    def pipe(self) -> object:
+        """Which pipe it is, whatever it is called by, so that none is read for two sources; None where it is none."""
         try:
-            status = Path(self.path).stat()
-        except OSError:
+            status = os.fstat(_standard_input().fileno()) if self.path == STANDARD_INPUT else self._status()
+        except (OSError, SourceError):
             return None
-        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+        if status is None or not (stat.S_ISFIFO(status.st_mode) or stat.S_ISSOCK(status.st_mode)):
+            return None
+        return status.st_dev, status.st_ino
+
+    def look(self) -> None:
+        """Raises SourceError where `open` would at once. Takes nothing away from what can be read but once."""
+        if self.path == STANDARD_INPUT:
+            return
+        if not self.once or self._status() is None:
+            with self.open():
+                pass
+        elif not os.access(self.path, os.R_OK):
+            raise self._forbidden()
 
     def spooled(self, directory: Path) -> Source:
-        """A source that can be read more than once: standard input and pipes are written to a file in `directory`.
+        """A source that can be read more than once: what cannot be is written to a file in `directory`.
 
-        Raises SourceError where there is no room for it.
+        Raises SourceError as `open` does, and where there is no room for it.
         """
-        special = Path(self.path)
-        if self.path != STANDARD_INPUT and (self.size is not None or not special.exists() or special.is_dir()):
+        if not self.once:
             return self
         file = directory / f"{len(list(directory.iterdir()))}"
-        try:
-            with file.open("wb") as copy:
-                if self.path == STANDARD_INPUT:
-                    shutil.copyfileobj(_standard_input(), copy)
-                else:
-                    with special.open("rb") as pipe:
-                        shutil.copyfileobj(pipe, copy)
-        except OSError as error:
-            raise SourceError(f"{self.name}: cannot be copied to {directory}: {error.strerror}") from error
+        standard = self.path == STANDARD_INPUT
+        with nullcontext(_standard_input()) if standard else self._file() as pipe:
+            try:
+                with file.open("wb") as copy:
+                    shutil.copyfileobj(pipe, copy)
+            except OSError as error:
+                raise SourceError(f"{self.name}: cannot be copied to {directory}: {error.strerror}") from error
         return Source(str(file), label=self.name)
 
     def part(self, begin: int, end: int) -> bytes:
@@ -124,21 +145,34 @@ class Source:
         """Opens it and looks at its first bytes; to be used in a `with`. Raises SourceError."""
         if self.path == STANDARD_INPUT:
             return Reader(_standard_input(), self.name, keep_open=True)
-        try:
-            file = Path(self.path).open("rb")  # noqa: SIM115 - the Reader closes it
-        except FileNotFoundError as error:
-            raise SourceError(f"{self.path}: there is no such file; check the path") from error
-        except IsADirectoryError as error:
-            raise SourceError(f"{self.path}: is a directory; name a file in it") from error
-        except PermissionError as error:
-            raise SourceError(f"{self.path}: may not be read by this user; check its owner and mode") from error
-        except OSError as error:
-            raise SourceError(f"{self.path}: cannot be opened: {error.strerror}; check the path") from error
+        file = self._file()
         try:
             return Reader(file, self.label or self.path)
         except BaseException:
             file.close()
             raise
+
+    def _status(self) -> os.stat_result | None:
+        """What the system says of the path; None of what is not there, or may not be seen."""
+        try:
+            return Path(self.path).stat()
+        except OSError:
+            return None
+
+    def _forbidden(self) -> SourceError:
+        return SourceError(f"{self.path}: may not be read by this user; check its owner and mode")
+
+    def _file(self) -> BinaryIO:
+        try:
+            return Path(self.path).open("rb")
+        except FileNotFoundError as error:
+            raise SourceError(f"{self.path}: there is no such file; check the path") from error
+        except IsADirectoryError as error:
+            raise SourceError(f"{self.path}: is a directory; name a file in it") from error
+        except PermissionError as error:
+            raise self._forbidden() from error
+        except OSError as error:
+            raise SourceError(f"{self.path}: cannot be opened: {error.strerror}; check the path") from error
 
 
 def _standard_input() -> BinaryIO:

@@ -155,10 +155,8 @@ def import_files(options: Options) -> int:
         raise UsageError("--ultra asks for a yes, and there is no terminal to ask on; --yes answers it")
     inputs = _inputs(options)
     for each in inputs:
-        if each.source.path != STANDARD_INPUT:
-            # Before a server is asked for anything: a wrong path is found at once.
-            with each.source.open():
-                pass
+        # Before a server is asked for anything: a wrong path is found at once.
+        each.source.look()
     mode = Mode.ULTRA if options.ultra else Mode.OPTIMIZED if options.optimized else Mode.STANDARD
     if options.dry_run:
         return _preview(options, inputs, mode)

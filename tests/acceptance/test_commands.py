@@ -567,6 +567,35 @@ def test_sources_can_be_compressed_and_piped(site: Site, empty: str, filled_temp
 
 
 @MODES
+def test_pipes_are_read_whole(
+    site: Site, empty: str, filled_template: str, small: Path, tmp_path: Path, mode: Sequence[str]
+) -> None:
+    """A named one, one that a shell made, as `<(…)` does, and /dev/stdin: not a byte is gone before they are read."""
+    os.mkfifo(tmp_path / "items")
+    feed = f'cat {small}/items.json > {tmp_path}/items & cat {small}/symbiants.csv | {{ exec 3<&0; {{ cat "$0"; }}'
+    done = site.run(
+        *("import-all", "-q", "--dsn", empty, *mode),
+        *("--items-file", tmp_path / "items", "--nanos-file", small / "nanos.json"),
+        *("--perks-file", "/dev/stdin", "--symbiants-file", "/dev/fd/3"),
+        before=("sh", "-c", f'{feed} | "$@"; }}', str(small / "perks.json")),
+    )
+    assert done.code == 0, done.err
+    assert table_of(done.out, "source")["3"][0] == 30
+    assert content(empty) == content(filled_template)
+
+
+@pytest.mark.parametrize("name", ["validate", "import-symbiants"])
+def test_what_would_come_of_a_pipe_is_told_of_all_of_it(site: Site, filled: str, small: Path, name: str) -> None:
+    """By the check of a file, and of an import that is not made."""
+    options = ("--dsn", filled, "--optimized", "--clear", "--dry-run") if name == "import-symbiants" else ()
+    lines = (small / "symbiants.csv").read_bytes()
+    done = site.run(name, "-q", *options, "--symbiants-file", "/dev/stdin", stdin=lines)
+    assert done.code == 0, done.err
+    title, line = ("table", "item_sources") if options else ("source", "stdin")
+    assert table_of(done.out, title)[line][0] == 30
+
+
+@MODES
 def test_standard_input_is_read_in_both_modes(site: Site, empty: str, small: Path, mode: Sequence[str]) -> None:
     """A pipe can be read but once, which the mode that checks first must live with."""
     items = (small / "items.json").read_bytes()

@@ -8,6 +8,7 @@ import os
 import sys
 import tracemalloc
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,8 +17,10 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bulkload import Input, UsageError, check
 from bulkload.errors import SourceError
 from bulkload.source import Reader, Source
+from tests import mappings
 
 CONTENT = b"".join(b'{"AOID": %d, "Name": "a name"}\n' % number for number in range(20_000))
 SKIPPABLE = b"\x50\x2a\x4d\x18\x04\0\0\0abcd"
@@ -37,10 +40,13 @@ def content(data: bytes, name: str = "items.json") -> bytes:
 
 
 def failure(path: str | Path) -> str:
-    """What is said of a file that cannot be opened."""
+    """What is said of a file that cannot be opened, or looked at."""
     with pytest.raises(SourceError) as caught:
         Source(str(path)).open()
     message = str(caught.value)
+    with pytest.raises(SourceError) as looked:
+        Source(str(path)).look()
+    assert str(looked.value) == message
     assert message.startswith(f"{path}: ")
     assert "\n" not in message
     return message
@@ -107,6 +113,38 @@ class TestSource:
 
         monkeypatch.setattr(Path, "open", refused)
         assert "may not be read by this user" in failure(tmp_path / "items.json")
+
+    @pytest.mark.parametrize("kind", ["named", "of a shell"])
+    def test_a_pipe_is_looked_at_and_stays_whole(self, tmp_path: Path, kind: str) -> None:
+        """`look` neither waits for who writes to it nor takes away what is in it; a copy has all."""
+        path, reading, writing = tmp_path / "pipe", *os.pipe()
+        os.mkfifo(path)
+        (tmp_path / "copies").mkdir()
+        source = Source(str(path) if kind == "named" else f"/dev/fd/{reading}")
+        source.look()
+        with ThreadPoolExecutor(1) as executor, open(reading, "rb"):  # noqa: PTH123 - a descriptor
+            os.write(writing, CONTENT[:5000])
+            source.look()
+            executor.submit(_feed, path if kind == "named" else writing, CONTENT if kind == "named" else CONTENT[5000:])
+            copy = source.spooled(tmp_path / "copies")
+        assert (copy.name, Path(copy.path).read_bytes(), source.size) == (source.name, CONTENT, None)
+
+    def test_a_descriptor_is_of_this_process(self, tmp_path: Path) -> None:
+        """Another one, a worker's, would find something else there, or nothing: it is copied, a file though it be."""
+        with _written(tmp_path / "items.json", CONTENT).open("rb") as file:
+            source = Source(f"/dev/fd/{file.fileno()}")
+            (tmp_path / "copies").mkdir()
+            assert Path(source.spooled(tmp_path / "copies").path).read_bytes() == CONTENT
+            assert source.size is None
+        assert Source(str(tmp_path / "items.json")).spooled(tmp_path) == Source(str(tmp_path / "items.json"))
+
+    def test_a_pipe_is_one_source(self, tmp_path: Path) -> None:
+        """Of two, one would have nothing, or wait for ever: whatever they are called by."""
+        os.mkfifo(tmp_path / "pipe")
+        (tmp_path / "link").symlink_to("pipe")
+        inputs = [Input(mappings.PARTS_JOB, Source(str(tmp_path / name))) for name in ("pipe", "link")]
+        with pytest.raises(UsageError, match="pipe and link are one pipe, which can be read but once"):
+            check(inputs, {})
 
     def test_what_fails_at_its_first_bytes_is_closed(self, tmp_path: Path) -> None:
         """An unusable file leaves nothing open; an open file would be a warning here, and so a failure."""
@@ -217,6 +255,11 @@ class TestReader:
 
         with pytest.raises(SourceError, match=r"items\.json: cannot be read at byte 4: Input/output error; check"):
             Reader(Failing(CONTENT), "items.json").read(10)
+
+
+def _feed(to: Path | int, data: bytes) -> None:
+    with open(to, "wb") as pipe:  # noqa: PTH123 - a path or a descriptor
+        pipe.write(data)
 
 
 def _written(path: Path, data: bytes) -> Path:
