@@ -11,7 +11,7 @@ from bulkload import retries, statements
 from bulkload.errors import ServerError
 from bulkload.journal import Done, Journal, Past, changes
 from bulkload.report import Report
-from bulkload.server import Connection, refused, transaction
+from bulkload.server import Connection, committed, refused, transaction
 
 _SQL = statements.load("load")
 
@@ -99,8 +99,9 @@ class Undo:
                     yield
                     if self.journal is not None:
                         self.journal.note(self._connection, done, changes(self._counts, self._report.tables))
-            except Exception:
-                self._uncount()
+            except BaseException as error:
+                if committed(error) is not True:
+                    self._uncount()
                 raise
 
     def _count(self) -> None:

@@ -22,6 +22,9 @@ _SQL = statements.load("session")
 
 # What a commit without an answer was told to do.
 _UNKNOWN = "COMMIT, whose answer was lost with the connection: all that it was for is in, or nothing of it"
+# What is noted of an interrupt amid a commit.
+_IN = "it came while a transaction was committed, and that is in"
+_MAYBE_IN = "it came while a transaction was committed, and whether that is in is not known"
 
 Connection = psycopg.Connection[tuple[object, ...]]
 Cursor = psycopg.Cursor[tuple[object, ...]]
@@ -119,7 +122,8 @@ def _version(number: int) -> str:
 def transaction(connection: Connection) -> Generator[None]:
     """A transaction that sees what others commit while it runs, whatever the session's default; or a savepoint.
 
-    Raises UnknownOutcomeError where the connection is lost amid the commit.
+    Raises UnknownOutcomeError where the connection is lost amid the commit. Of an interrupt amid it, a note says what
+    came of that, as `committed` tells.
     """
     idle = connection.info.transaction_status == TransactionStatus.IDLE
     before = connection.isolation_level
@@ -133,6 +137,12 @@ def transaction(connection: Connection) -> Generator[None]:
     except psycopg.OperationalError as error:
         if committing and retries.is_loss(error):
             raise UnknownOutcomeError.of(error, _UNKNOWN) from error
+        raise
+    except psycopg.Error:
+        raise
+    except BaseException as error:
+        if committing:
+            _note_commit(error, connection)
         raise
     finally:
         if idle and not connection.closed and connection.info.transaction_status == TransactionStatus.IDLE:
@@ -154,6 +164,26 @@ def committing(connection: Connection) -> Generator[None]:
     finally:
         if not connection.closed and connection.info.transaction_status == TransactionStatus.IDLE:
             connection.autocommit = False
+
+
+def _note_commit(error: BaseException, connection: Connection) -> None:
+    """An interrupt makes the driver cancel what it waits for; a commit may be past that, and wait for a standby."""
+    match connection.info.transaction_status:
+        case TransactionStatus.IDLE:
+            # libpq begins each statement without an error of its own; what was cancelled in time has one.
+            if not connection.pgconn.error_message:
+                error.add_note(_IN)
+        case TransactionStatus.INTRANS | TransactionStatus.INERROR:
+            # It was not begun.
+            pass
+        case _:
+            error.add_note(_MAYBE_IN)
+
+
+def committed(error: BaseException) -> bool | None:
+    """Whether a failure came amid a commit that is done all the same; None where that is not known."""
+    notes = getattr(error, "__notes__", ())
+    return True if _IN in notes else None if _MAYBE_IN in notes else False
 
 
 @attrs.frozen
@@ -217,6 +247,10 @@ def _in_turn(connection: Connection, groups: Sequence[Sequence[Step]]) -> tuple[
     try:
         cursors, error = _sent(connection, steps)
         done = error is None
+    except BaseException as interrupt:
+        if idle:
+            interrupt.add_note(_MAYBE_IN)
+        raise
     finally:
         if not done and not connection.closed:
             # What went wrong is what is told, as by the driver's own transactions.

@@ -35,8 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = int(options.command(options))
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        code = _fail("interrupted", INTERRUPTED)
+    except KeyboardInterrupt as interrupt:
+        # Where it came amid a commit, the last one says of all of it what it means.
+        notes = getattr(interrupt, "__notes__", [])
+        code = _fail(": ".join(["interrupted", *notes[-1:]]), INTERRUPTED)
     except BrokenPipeError:
         output.abandon()
         code = FAILED
