@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager, nullcontext
 
@@ -28,13 +28,13 @@ from bulkload.load import Load
 from bulkload.memory import Find
 from bulkload.merge import Finder
 from bulkload.mode import Mode
+from bulkload.outcome import Outcome
 from bulkload.passes import Passes, plan_of, spooled, unhurried_collector
 from bulkload.plan import AnyLookup, AnyRelation, Plan
 from bulkload.rejects import Rejects
 from bulkload.report import Report
 from bulkload.server import Connection, committing, refused, transaction
 from bulkload.shares import shared_out, started
-from bulkload.source import Source
 from bulkload.stream import adapt
 from bulkload.ultra import Levers
 from bulkload.writers import writers
@@ -205,23 +205,25 @@ class _Run:
         if self.mode is Mode.OPTIMIZED:
             with report.phase("find versions"):
                 self.changes.look_ahead(self.plan, self.schema)
-        with self._started(drops, report) as (load, line):
-            with _told_what_is_in(load, report, [each.source for each in self.inputs]):
-                if self.again is not None:
-                    resuming.go_on(load, self.again, self.sources, self.rejects, clear=self.clear)
-                else:
-                    resuming.begin(load, self.inputs, self.taken, schema=self.schema, clear=self.clear)
-                # Whatever comes next is for a load in which nobody else writes any more.
-                with report.phase("find versions"):
-                    self.changes.begin(load)
-                with self._mapper(load, report) as mapper:
-                    passes = Passes(
-                        self.changes.inputs, mapper, report, chunk=self.chunk, watch=self.watch,
-                        versions=self.changes.versions, past=load.undo.past,
-                    )  # fmt: skip
-                    passes.run(load.flush, load.filled)
-                with _rows_in_the_way(self.mode, self.rejects):
-                    load.complete()
+        outcome = Outcome(self.mode, [each.source for each in self.inputs], report, self.finish is not None)
+        with outcome.told(), self._started(drops, report) as (load, line):
+            outcome.load = load
+            if self.again is not None:
+                resuming.go_on(load, self.again, self.sources, self.rejects, clear=self.clear)
+            else:
+                resuming.begin(load, self.inputs, self.taken, schema=self.schema, clear=self.clear)
+            # Whatever comes next is for a load in which nobody else writes any more.
+            with report.phase("find versions"):
+                self.changes.begin(load)
+            with self._mapper(load, report) as mapper:
+                passes = Passes(
+                    self.changes.inputs, mapper, report, chunk=self.chunk, watch=self.watch,
+                    versions=self.changes.versions, past=load.undo.past,
+                )  # fmt: skip
+                passes.run(load.flush, load.filled)
+            with _rows_in_the_way(self.mode, self.rejects):
+                load.complete()
+            outcome.complete = True
             if self.finish is not None:
                 with (
                     report.phase("finish"),
@@ -229,6 +231,7 @@ class _Run:
                     refused("the statements that end the load"),
                 ):
                     self.finish(self.connection)
+            outcome.ended = True
             if line is not None:
                 line.done({"rows": report.rows, "rejected": report.rejected})
         return report
@@ -318,20 +321,3 @@ def _processes(connection: Connection, mode: Mode, jobs: int) -> int:
             return jobs
         case Mode.ULTRA:
             return ultra.connections(catalog.stakes(connection), jobs)
-
-
-@contextmanager
-def _told_what_is_in(load: Load, report: Report, sources: Iterable[Source]) -> Generator[None]:
-    """Where a failure does not undo what was written, say what that is."""
-    try:
-        yield
-    except BaseException:
-        written = {source.name: source.loaded for source in report.sources if source.loaded}
-        if written and load.mode is not Mode.OPTIMIZED:
-            records = ", ".join(f"{count:,} records of {name}" for name, count in written.items())
-            known = load.undo.journal is not None and all(map(checksums.again, sources))
-            how = "run the import again with --resume (resume=True) to go on where it stopped" if known else (
-                "run the import again to load all of it"
-            )  # fmt: skip
-            logger.warning("batches written before the failure stay: %s; %s", records, how)
-        raise

@@ -36,6 +36,7 @@ from bulkload.server import (
     Connection,
     commit_asynchronously,
     commit_synchronously,
+    committed,
     connect,
     conninfo_of,
     refused,
@@ -219,7 +220,9 @@ def _claim(
                     # Without the foreign keys, since these say which tables can be.
                     tables = _can_be_unlogged(connection, prepared.emptied) if levers.unlogged and again is None else []
                     _take_away(connection, load, [*tables, *choice.keys, *choice.indexes])
-    except BaseException:
+    except BaseException as error:
+        if committed(error) is not True:
+            report.cleared.clear()
         # It may have been committed all the same: an interrupt can come before the client is told.
         if load is not None:
             _put_back(connection, session, load, jobs)

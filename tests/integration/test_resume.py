@@ -301,7 +301,7 @@ def test_what_has_changed_is_named_and_nothing_is_done(
     path = Path(given[0].source.path)
     content = path.read_bytes()
     stopped(small, given)
-    assert "stay: 10 records of pages.json; run the import again with --resume" in caplog.text
+    assert "stay: 10 records of pages.json, 35 rows inserted; run the import again with --resume" in caplog.text
 
     def refused(words: str, sources: Sequence[Input] = given, **options: Any) -> None:
         with pytest.raises(ResumeError, match=words) as caught:
@@ -504,7 +504,10 @@ def test_a_role_that_may_not_write_the_journal_is_told_so(
             assert (
                 "cannot be gone on with where it is stopped: this role lacks INSERT on bulkload.chunks" in caplog.text
             )
-            assert "stay: 10 records of pages.json; run the import again to load all of it" in caplog.text
+            assert (
+                "stay: 10 records of pages.json, 35 rows inserted; run the import again to load all of it"
+                in caplog.text
+            )
             assert small.execute("SELECT count(*) FROM pages").fetchall() == [(10,)]
             small.execute("TRUNCATE pages CASCADE")
             stopped(small, given)

@@ -716,8 +716,11 @@ def test_what_cannot_be_put_back_keeps_the_next_load_out(
         assert differences(connection, files) == []
 
 
-def test_rows_that_break_a_key(connection: ServerConnection, database: str, tmp_path: Path) -> None:
+def test_rows_that_break_a_key(
+    connection: ServerConnection, database: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """They stay, the keys to blame are listed, all else is back, and the ledger has the key until they are mended."""
+    finished: list[object] = []
     connection.execute(ultra_jobs.SCHEMA.encode())
     connection.execute("CREATE UNIQUE INDEX sentences_once ON sentences (number, (page_id % 2)) WHERE number > 0")
     connection.execute("CREATE UNIQUE INDEX one_version ON pages (version)")
@@ -729,8 +732,12 @@ def test_rows_that_break_a_key(connection: ServerConnection, database: str, tmp_
         with pytest.raises(RestoreError) as raised:
             run(
                 connection, [Input(ultra_jobs.PAGES_JOB, Source(str(source)))], mode=Mode.ULTRA, clear=True, chunk=10,
-                jobs=jobs, drops=ALWAYS,
+                jobs=jobs, drops=ALWAYS, finish=finished.append,
             )  # fmt: skip
+        assert not finished
+        assert "all rows are in: 60 records of pages.json, " in caplog.text
+        assert "the statements that end the load, which refresh views, say, were not done" in caplog.text
+        caplog.clear()
         failures = "; ".join(raised.value.failures)
         assert "keys of several rows (version): " in failures
         assert "7" in failures.split("keys of several rows (version): ")[1].split(";")[0]

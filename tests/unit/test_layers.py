@@ -20,7 +20,7 @@ LAYERS = (
     "exchange", "mode", "load", "atomic", "ultra", "memory", "path", "json_split", "json_records", "csv_records",
     "formats", "rejects", "job", "estimate", "sameness", "versions", "checksums", "changes", "chunks", "blame",
     "passes", "preview", "census", "worker", "workers", "shares", "blocks", "writers", "outbox", "new_keys",
-    "settling", "handout", "leader", "resuming", "runner", "embedded",
+    "settling", "handout", "leader", "resuming", "outcome", "runner", "embedded",
 )  # fmt: skip
 
 
