@@ -57,7 +57,9 @@ def check_versions(
     report = Report()
     census = _Census(plan_of(sources), columns, find, report)
     mapper = Mapper(census, columns, census.find_id, rejects, report)
-    passes = Passes(sources, mapper, report, chunk=chunk, watch=watch, versions=versions, done="fit to be loaded")
+    passes = Passes(
+        sources, mapper, report, rejects, chunk=chunk, watch=watch, versions=versions, done="fit to be loaded"
+    )
     passes.run(census.count)
     return report
 

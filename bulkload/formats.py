@@ -61,8 +61,11 @@ AnyFormat: TypeAlias = Format[object]
 """A format, whatever its records decode to."""
 
 
-class Reject(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """A line of a file of rejects. A JSON object is one where it has all of these fields and no other."""
+class Reject(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
+    """A line of a file of rejects. A JSON object is one where it has all of these fields and no other.
+
+    The last one is there where it is true.
+    """
 
     record: msgspec.Raw
     """As it was in the source; text where that is not JSON."""
@@ -76,6 +79,9 @@ class Reject(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     sqlstate: str
     constraint: str
     reason: str
+    superseded: bool = False
+    """Whether it is an older version of the record whose version stands before it: one that counts where that does
+    not."""
 
 
 _DECODER = msgspec.json.Decoder(Reject)
@@ -104,6 +110,11 @@ class WithRejects(Generic[D]):
     def identify(self, piece: Slice) -> Hashable | None:
         """As of the format."""
         return self.read.identify(_inside(piece))
+
+    def superseded(self, piece: Slice) -> bool:
+        """Whether it is a version that is older than the one of the same key before it."""
+        reject = _reject(piece.data)
+        return reject is not None and reject.superseded
 
     def label(self, piece: Slice) -> str:
         """As of the format; or as in `record 2, once record 153 (AOID 21805) of items.json`."""

@@ -18,6 +18,7 @@ from bulkload.errors import UsageError
 from bulkload.job import Input
 from bulkload.journal import Past, PastInput
 from bulkload.plan import AnyRelation, Plan
+from bulkload.rejects import Rejects
 from bulkload.report import Report, SourceReport
 from bulkload.versions import Versions
 
@@ -38,6 +39,7 @@ class Passes:
         inputs: Sequence[Input],
         mapper: Mapper,
         report: Report,
+        rejects: Rejects,
         *,
         chunk: int,
         watch: Watch,
@@ -51,6 +53,7 @@ class Passes:
         self._inputs = inputs
         self._mapper = mapper
         self._report = report
+        self._rejects = rejects
         self._chunk = chunk
         self._watch = watch
         with report.phase("find versions"):
@@ -96,7 +99,11 @@ class Passes:
                 counts.superseded -= len(left)
                 counts.unchanged += len(same)
                 if left > same:
-                    self._pass(number, counts, write, (left - same).__contains__)
+                    self._rejects.superseded = True
+                    try:
+                        self._pass(number, counts, write, (left - same).__contains__)
+                    finally:
+                        self._rejects.superseded = False
 
     def _but(self, number: int, left_out: set[int]) -> Callable[[int], bool]:
         """Whether the record at a position is none of these, and not unchanged."""

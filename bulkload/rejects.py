@@ -20,8 +20,10 @@ class Rejects:
     """Takes rejected records; a context manager, where there is a file to write them to.
 
     The file is JSON Lines, an object a record: `record` (as it was in the source), `file`, `position`, `path`,
-    `table`, `column`, `sqlstate`, `constraint` and `reason`; strings that are not known are empty. It is written as
-    the load goes, and kept when the load fails. Where `WithRejects` reads, the file itself is a source.
+    `table`, `column`, `sqlstate`, `constraint` and `reason`; strings that are not known are empty. Where a version was
+    tried because the one after it was rejected, and was rejected itself, its line comes after that one's and says
+    `superseded`: the other one still counts. It is written as the load goes, and kept when the load fails. Where
+    `WithRejects` reads, the file itself is a source.
 
     A load that goes on with an earlier one sets the records aside again that were rejected then, so that the file is
     whole. With `keep`, what was left in it stays until then, and is not lost where the load does not begin.
@@ -35,6 +37,8 @@ class Rejects:
         self.errors: list[RecordError] = []
         """The first of them."""
         self.count = 0
+        self.superseded = False
+        """Whether records are put that a later version, which was put before them, was to supersede."""
 
     def __enter__(self) -> Self:
         if self._path is not None:
@@ -80,7 +84,7 @@ class Rejects:
         line = Reject(
             record=msgspec.Raw(form.as_json(piece)), file=error.source, position=piece.position, path=error.path,
             table=error.table, column=error.column, sqlstate=error.sqlstate, constraint=error.constraint,
-            reason=error.reason,
+            reason=error.reason, superseded=self.superseded,
         )  # fmt: skip
         try:
             file.write(msgspec.json.encode(line) + b"\n")

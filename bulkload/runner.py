@@ -217,7 +217,7 @@ class _Run:
                 self.changes.begin(load)
             with self._mapper(load, report) as mapper:
                 passes = Passes(
-                    self.changes.inputs, mapper, report, chunk=self.chunk, watch=self.watch,
+                    self.changes.inputs, mapper, report, self.rejects, chunk=self.chunk, watch=self.watch,
                     versions=self.changes.versions, past=load.undo.past,
                 )  # fmt: skip
                 passes.run(load.flush, load.filled)

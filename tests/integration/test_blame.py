@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
 import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -24,6 +25,7 @@ from bulkload import (
     Report,
     ServerError,
     Source,
+    WithRejects,
     outbox,
     run,
     shares,
@@ -215,6 +217,34 @@ def test_a_refused_last_version_lets_the_earlier_one_count(site: Shop, mode: Mod
     found = site.content
     site.load([each for place, each in enumerate(documents) if place not in (9, 45, 47, 50)], Mode.OPTIMIZED, 1)
     assert found == site.content
+
+
+@EVERY_WAY
+def test_of_versions_that_were_mended_the_last_one_counts(site: Shop, tmp_path: Path, mode: Mode, jobs: int) -> None:
+    """In the order of the sources, though the file of rejects has them the other way round."""
+    first, second, mended = (tmp_path / name for name in ("first.json", "second.json", "mended.json"))
+    bad = [orders.order(7, lines=[["p1", 13]]), orders.order(8), orders.order(7, weight=1), orders.order(8, weight=1)]
+    first.write_text(json.dumps(bad), encoding="utf-8")
+    second.write_text(json.dumps([orders.order(3), orders.order(7, lines=[["p99", 1]])]), encoding="utf-8")
+    with Rejects(site.file, most=ALL) as rejects:
+        inputs = [Input(orders.REPLACING_JOB, Source(str(path))) for path in (first, second)]
+        run(site.connection, inputs, mode=mode, jobs=jobs, clear=True, rejects=rejects, drops=NEVER)
+    lines = [json.loads(line) for line in site.file.read_text(encoding="utf-8").splitlines()]
+    sevens = [
+        (line["file"], line["position"], line.get("superseded")) for line in lines if line["record"]["number"] == 7
+    ]
+    assert sevens == [("second.json", 2, None), ("first.json", 3, True), ("first.json", 1, True)]
+    assert len(lines) == 4
+    job = attrs.evolve(orders.REPLACING_JOB, read=WithRejects(orders.READ))
+    for left, customer in ((set[int](), "second.json 2"), ({2}, "first.json 3"), ({2, 3}, "first.json 1")):
+        texts = [
+            {**line, "record": orders.order(7, customer=f"{line['file']} {line['position']}")}
+            if line["record"]["number"] == 7 and line["position"] not in left else line
+            for line in lines
+        ]  # fmt: skip
+        mended.write_text("".join(json.dumps(line) + "\n" for line in texts), encoding="utf-8")
+        run(site.connection, [Input(job, Source(str(mended)))], rejects=Rejects(most=ALL))
+        assert site.content[1][:2] == (7, customer)
 
 
 @pytest.mark.parametrize("mode", [Mode.OPTIMIZED, Mode.STANDARD])
