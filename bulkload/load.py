@@ -7,16 +7,16 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar, cast, overload
 
-from bulkload import fingerprints, ids, statements
+from bulkload import ids
 from bulkload.catalog import Target, analyze
 from bulkload.encode import Encoder
-from bulkload.errors import UsageError
+from bulkload.errors import ServerError
 from bulkload.exchange import Settled
 from bulkload.fingerprints import Fingerprints
 from bulkload.journal import Done
-from bulkload.merge import Finder, Merge, read_existing
+from bulkload.keyed import KeyedRows
+from bulkload.merge import Finder, read_existing
 from bulkload.mode import Mode
-from bulkload.ownership import Ownership
 from bulkload.plan import AnyEntity, AnyLookup, AnyRelation, Plan
 from bulkload.rebuild import Rebuilding
 from bulkload.records import Id
@@ -25,18 +25,12 @@ from bulkload.savepoints import Undo
 from bulkload.server import Connection, pipelined, refused, transaction
 from bulkload.sink import Batch, Buffers
 from bulkload.stream import CopyWriter, InsertWriter, Writer
-from bulkload.tables import Entity, Keep, Key, Lookup, Replace, Table
+from bulkload.tables import Entity, Keep, Key, Lookup, Table
 
 R = TypeVar("R")
 
-_SQL = statements.load("load")
-_LOCKS = statements.load("locks")
-
 # Rows after which a load flushes by itself: enough that the round trips of a batch do not show.
 BATCH_ROWS = 50_000
-
-# How often keys that other sessions insert at the same time are looked up again before that is called a fault.
-_MOST_ROUNDS = 5
 
 
 class Load(Buffers):
@@ -59,8 +53,6 @@ class Load(Buffers):
         self.connection = connection
         self._rebuild = rebuild
         self.targets = targets
-        self.fingerprints: Fingerprints | None = None
-        """Where it keeps what the records looked like."""
         self.line: int | None = None
         """Its line in the ledger, where it has one from the beginning."""
         self.mode = mode
@@ -71,23 +63,18 @@ class Load(Buffers):
             relation: Encoder(relation.name, [targets[relation].columns[name] for name in relation.written])
             for relation in plan
         }
-        self._merges = {
-            relation: Merge(connection, relation, targets[relation], self.encoders[relation])
-            for relation in plan
-            if relation.conflict is not None
-        }
         self._sequences = {
             relation: ids.Sequence(connection, targets[relation], relation)
             for relation in plan
             if isinstance(relation, Entity)
         }
+        self._keyed = KeyedRows(connection, plan, targets, self.encoders, self._sequences, self._writer, mode, report)
         existing = {} if mode is Mode.STANDARD else read_existing(connection, plan, targets, report)
         self._complete = frozenset(existing)
         """The entities all of whose keys are known, because they were read and nobody else can add to them."""
-        self._aliases: dict[AnyEntity, dict[ids.StandIn, int]] = {}
+        self._aliases: dict[AnyEntity, dict[int, int]] = {}
         """What the stand-ins that `add` handed out turned out to stand for."""
         self._finders: dict[AnyLookup, Finder] = {}
-        self._ownership = Ownership(connection, plan, targets, report)
         self._analyzed = False
         for relation in plan:
             report.tables.setdefault(relation.name, TableReport())
@@ -133,7 +120,11 @@ class Load(Buffers):
             return
         with self.report.phase("encode"):
             payloads = {relation: self._encode(batch) for relation, batch in self.batches.items() if len(batch)}
-        self.undo.whole(lambda: self._write_all(payloads), self.take_back, done)
+        try:
+            self.undo.whole(lambda: self._write_all(payloads), self.take_back, done)
+        except ServerError:
+            self.take_back()
+            raise
         if self.fingerprints is not None and self.mode is not Mode.STANDARD:
             self.fingerprints.note_all(self.marked(self.fingerprints.entities))
         self._analyzed = False
@@ -155,6 +146,15 @@ class Load(Buffers):
         """Whether all keys of the entities among these are known, so that no server is needed to tell new ones."""
         return self._complete.issuperset(each for each in relations if isinstance(each, Entity) and each.conflict)
 
+    @property
+    def fingerprints(self) -> Fingerprints | None:
+        """Where it keeps what the records looked like."""
+        return self._keyed.fingerprints
+
+    @fingerprints.setter
+    def fingerprints(self, kept: Fingerprints | None) -> None:
+        self._keyed.fingerprints = kept
+
     def take_ids(self, counts: Mapping[AnyEntity, int]) -> dict[AnyEntity, Sequence[int]]:
         """So many ids of each entity, for rows that are added elsewhere."""
         steps = [self._sequences[entity].taking(count) for entity, count in counts.items()]
@@ -168,7 +168,7 @@ class Load(Buffers):
     def write_encoded(self, relation: AnyRelation, rows: Iterable[bytes]) -> None:
         """Write new rows that were encoded elsewhere."""
         with self._writing(relation):
-            self._send(relation, b"".join(rows))
+            self._keyed.send(relation, b"".join(rows))
 
     def write_settled(self, entity: AnyEntity, values: Sequence[Sequence[object]], settled: Settled) -> None:
         """Write rows that were added elsewhere, their ids as they were settled; they are there when it returns."""
@@ -179,15 +179,15 @@ class Load(Buffers):
         ]  # fmt: skip
         with self._writing(entity):
             if owned:
-                self._send(entity, self._writer.encode(self.encoders[entity], _only(columns, settled.owned)))
+                self._keyed.insert(entity, columns, settled.owned)
             if existing:
-                self._treat_existing(entity, columns, existing)
+                self._keyed.treat_existing(entity, columns, existing)
 
     def write_keyed(self, relation: AnyRelation, values: Sequence[Sequence[object]]) -> None:
         """Write rows with a key and no id that were added elsewhere; they may exist."""
         columns = list(map(list, values))
         with self._writing(relation):
-            self._treat_existing(relation, columns, self._match_and_insert(relation, columns))
+            self._keyed.treat_existing(relation, columns, self._keyed.match_and_insert(relation, columns))
 
     @contextmanager
     def _writing(self, relation: AnyRelation) -> Generator[None]:
@@ -203,6 +203,13 @@ class Load(Buffers):
         self.report.tables[relation.name].seconds += seconds
         self._analyzed = False
         self._forget_found([relation])
+
+    def take_back(self) -> None:
+        """As in `Buffers`; what the stand-ins of the batch stood for went with its rows."""
+        super().take_back()
+        for entity, aliases in self._aliases.items():
+            for handed_out in self.batches[entity].fresh.values():
+                aliases.pop(handed_out, None)
 
     def repeated(self, relation: AnyRelation, key: Key) -> None:
         """The first version is written, so that the next batch can replace it."""
@@ -293,15 +300,11 @@ class Load(Buffers):
         if relation.conflict is None:
             if renamed:
                 payload = self._encode(batch)
-            self._send(relation, payload)
+            self._keyed.send(relation, payload)
         elif relation in self._complete and len(batch.fresh) == len(batch.keyed) and not renamed:
-            self._send(relation, payload)
+            self._keyed.send(relation, payload)
         else:
             self._merge(batch)
-
-    def _send(self, relation: AnyRelation, payload: Any) -> None:
-        sent = self._writer.send(self.connection, self.targets[relation], self.encoders[relation], payload)
-        self.report.tables[relation.name].inserted += sent
 
     def _merge(self, batch: Batch[Any]) -> None:
         """Write rows whose keys may exist: find those that do, insert the others, treat the former by their rule."""
@@ -311,82 +314,13 @@ class Load(Buffers):
         row_ids = [self.known[entity][key] for key in keys] if entity is not None else []
         values = self._values(relation, records, row_ids)
         if entity is not None and entity in self._complete:
-            self._insert(relation, values, [row for row, key in enumerate(keys) if key in batch.fresh])
+            self._keyed.insert(relation, values, [row for row, key in enumerate(keys) if key in batch.fresh])
             existing = [row for row, key in enumerate(keys) if key not in batch.fresh]
         else:
-            existing = self._match_and_insert(relation, values)
+            existing = self._keyed.match_and_insert(relation, values)
         if entity is not None:
-            row_ids = cast("list[int]", values[0])
-            for key, row_id in zip(keys, row_ids, strict=True):
+            for key, row_id in zip(keys, cast("list[int]", values[0]), strict=True):
                 handed_out = self.known[entity][key]
                 if isinstance(handed_out, ids.StandIn):
                     self._aliases.setdefault(entity, {})[handed_out] = self.known[entity][key] = row_id
-            # A row may refer to another one of its table.
-            values = self._values(relation, records, row_ids)
-        self._treat_existing(relation, values, existing)
-
-    def _match_and_insert(self, relation: AnyRelation, values: list[list[object]]) -> list[int]:
-        """Fills the column of the ids with those that hold; returns the rows that existed."""
-        merge = self._merges[relation]
-        if self.mode is Mode.STANDARD and not merge.has_arbiter:
-            # Nothing but a lock keeps others from inserting the same key: there is no unique index on it.
-            target = self.targets[relation]
-            with refused(f"locking {target} against other writers"):
-                self.connection.execute(_LOCKS["lock_for_keys"].format(targets=target.identifier))
-        for _ in range(_MOST_ROUNDS):
-            existing = merge.match(values)
-            new = [row for row in range(len(values[0])) if row not in existing]
-            if isinstance(relation, Entity):
-                row_ids = values[0]
-                for row, identifier in existing.items():
-                    row_ids[row] = identifier
-                for row, identifier in zip(new, self._sequences[relation].take(len(new)) if new else (), strict=True):
-                    row_ids[row] = identifier
-            if self._insert(relation, values, new):
-                return sorted(existing)
-        raise UsageError(f"{self.targets[relation]}: other sessions keep inserting and deleting the same keys")
-
-    def _insert(self, relation: AnyRelation, values: list[list[object]], rows: list[int]) -> bool:
-        """Insert these rows; False where another session inserted some of their keys meanwhile."""
-        if not rows:
-            return True
-        some = _only(values, rows)
-        if self.mode is not Mode.STANDARD:
-            self._send(relation, self._writer.encode(self.encoders[relation], some))
-            return True
-        inserted = self._merges[relation].insert(some)
-        self.report.tables[relation.name].inserted += inserted
-        return inserted == len(rows)
-
-    def _treat_existing(self, relation: AnyRelation, values: Sequence[Sequence[object]], rows: list[int]) -> None:
-        if isinstance(relation.conflict, Keep):
-            self.report.tables[relation.name].unchanged += len(rows)
-        elif rows:
-            some = _only(values, rows)
-            row_ids = cast("list[int]", some[0]) if isinstance(relation, Entity) else []
-            self._bring_up_to_date(relation, row_ids, len(rows), self.encoders[relation].arrays(some))
-
-    def _bring_up_to_date(
-        self, relation: AnyRelation, row_ids: Sequence[int], count: int, arrays: Sequence[bytes]
-    ) -> None:
-        table, parts = self.report.tables[relation.name], []
-        if isinstance(relation.conflict, Replace) and isinstance(relation, Entity):
-            if self.mode is Mode.STANDARD:
-                # Who replaces the same ones waits, and then sees, and deletes, what belongs to them by now.
-                self._ownership.lock(relation, row_ids)
-            parts = self._ownership.parts(relation, row_ids)
-            self._ownership.delete_children(relation, row_ids)
-        updated = self._merges[relation].update(arrays)
-        table.updated += updated
-        table.unchanged += count - updated
-        self._ownership.delete_parts(parts)
-        if isinstance(relation.conflict, Replace) and isinstance(relation, Entity):
-            # A trigger keeps the rows from being written, or this transaction has written them before: they stay the
-            # versions that they were.
-            stored = self.fingerprints if self.mode is Mode.OPTIMIZED else None
-            if updated < count or (stored is not None and stored.has_stored(relation)):
-                fingerprints.remove(self.connection, self.targets[relation], row_ids)
-
-
-def _only(values: Sequence[Sequence[object]], rows: Sequence[int]) -> list[list[object]]:
-    return [[column[row] for row in rows] for column in values]
+        self._keyed.treat_existing(relation, values, existing)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from bulkload import (
@@ -119,3 +120,36 @@ ENDING_JOB = Job("posts", PLAN, READ, exit_at_once)
 LOOKING_JOB = Job("posts", PLAN, READ, look_up)
 PARTS_JOB = Job("parts", Plan(PARTS), READ, add_parts)
 LAMBDA_JOB = Job("lambda", tables.ITEM_PLAN, gamedb.ITEMS_JOB.read, lambda _sink, _document: None)
+
+
+@record
+class Node:
+    name: str
+    parent_id: Id[Node] | None
+    note: str
+
+
+KEPT_NODES = Entity("nodes", Node, ("name", "parent_id", "note"), conflict=Keep(on=("name",)))
+UPDATED_NODES = Entity("nodes", Node, ("name", "parent_id", "note"), conflict=Update(on=("name",)))
+REPLACED_NODES = Entity("nodes", Node, ("name", "parent_id", "note"), conflict=Replace(on=("name",)))
+
+
+def add_branch(sink: Sink, nodes: Entity[Node], names: Sequence[str], note: str) -> None:
+    """Each of them below the one before."""
+    parent: Id[Node] | None = None
+    for name in names:
+        parent = sink.add(nodes, Node(name, parent, note))
+
+
+def keep_branch(sink: Sink, document: dict[str, Any]) -> None:
+    """Names, and a note for each."""
+    add_branch(sink, KEPT_NODES, document["names"], document["note"])
+
+
+def update_branch(sink: Sink, document: dict[str, Any]) -> None:
+    """As `keep_branch`."""
+    add_branch(sink, UPDATED_NODES, document["names"], document["note"])
+
+
+KEEP_JOB = Job("keep", Plan(KEPT_NODES), JsonRecords(dict[str, Any]), keep_branch)
+UPDATE_JOB = Job("update", Plan(UPDATED_NODES), JsonRecords(dict[str, Any]), update_branch)
