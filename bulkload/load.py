@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast, overload
 
 from bulkload import ids
 from bulkload.catalog import Target, analyze
+from bulkload.columns import Column
 from bulkload.encode import Encoder
 from bulkload.errors import ServerError
 from bulkload.exchange import Settled
@@ -210,6 +211,10 @@ class Load(Buffers):
         for entity, aliases in self._aliases.items():
             for handed_out in self.batches[entity].fresh.values():
                 aliases.pop(handed_out, None)
+
+    def key_columns(self, relation: AnyRelation) -> Sequence[Column]:
+        """As in `Buffers`."""
+        return [self.targets[relation].columns[name] for name in relation.key]
 
     def repeated(self, relation: AnyRelation, key: Key) -> None:
         """The first version is written, so that the next batch can replace it."""

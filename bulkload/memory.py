@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import Any, TypeVar, cast
 
 from bulkload.columns import Column
 from bulkload.encode import Encoder
 from bulkload.errors import SchemaError
+from bulkload.keys import normal
 from bulkload.plan import AnyLookup, AnyRelation, Plan
 from bulkload.records import Id
 from bulkload.sink import Batch, Buffers
@@ -30,6 +31,7 @@ class MemoryLoad(Buffers):
     """
 
     def __init__(self, plan: Plan, columns: Mapping[str, Mapping[str, Column]] | None = None) -> None:
+        self._columns = columns or {}
         super().__init__(plan, lambda _entity: count(1))
         self.find_elsewhere: Find | None = None
         """Where to look for a row that was not added here."""
@@ -59,7 +61,8 @@ class MemoryLoad(Buffers):
         """What `find` finds, as a bare number."""
         self._index_batch(lookup)
         key = values[0] if len(values) == 1 else values
-        found = self._index[lookup].get(key)
+        made = normal(self._key_columns(lookup.entity, lookup.on))
+        found = self._index[lookup].get(key if made is None else made(key))
         if found is None and self.find_elsewhere is not None:
             found = self.find_elsewhere(lookup, values)
         return found
@@ -81,6 +84,14 @@ class MemoryLoad(Buffers):
         super().clear()
         self._indexed = dict.fromkeys(self._indexed, 0)
 
+    def key_columns(self, relation: AnyRelation) -> Sequence[Column]:
+        """As in `Buffers`."""
+        return self._key_columns(relation, relation.key)
+
+    def _key_columns(self, relation: AnyRelation, names: Sequence[str]) -> Sequence[Column]:
+        known = self._columns.get(relation.name, {})
+        return [known[name] for name in names] if all(name in known for name in names) else ()
+
     def _ids(self, entity: Entity[Any]) -> list[int]:
         if entity.conflict is None:
             return self.batches[entity].ids
@@ -90,12 +101,17 @@ class MemoryLoad(Buffers):
         if lookup.entity not in self.batches or self._indexed[lookup] == len(self.batches[lookup.entity]):
             return
         key_of, index = key_getter(lookup.on), self._index[lookup]
+        made = normal(self._key_columns(lookup.entity, lookup.on)) or _as_it_comes
         added = dict(zip(self._ids(lookup.entity), self.rows(lookup.entity), strict=True))
         # A row whose key is met again keeps its id: what it was found by before no longer leads to it.
         for key in [key for key, identifier in index.items() if identifier in added]:
             del index[key]
-        index.update({key_of(row): identifier for identifier, row in added.items()})
+        index.update({made(key_of(row)): identifier for identifier, row in added.items()})
         self._indexed[lookup] = len(added)
+
+
+def _as_it_comes(key: Key) -> Key:
+    return key
 
 
 def _encoder(relation: AnyRelation, columns: Mapping[str, Column]) -> Encoder:

@@ -7,11 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, cast
 
+import psycopg
 from psycopg import sql
 
 from bulkload import statements
 from bulkload.catalog import Target, estimated_rows
+from bulkload.columns import Column
 from bulkload.encode import Encoder
+from bulkload.keys import EXACT_TYPES, normal
 from bulkload.plan import AnyEntity, AnyLookup, AnyRelation, Plan
 from bulkload.report import Report
 from bulkload.server import Connection, refused
@@ -25,11 +28,6 @@ _SQL = statements.load("load")
 # Keys of one table that are held in memory: some 200 bytes each (pairs of integers). Beyond, the server is asked for
 # the keys of each batch.
 _MOST_KEYS = 1_000_000
-
-# Types whose values are the same to Python as to the server's `=`. char(n), for one, is not: the server pads it.
-_EXACT_TYPES = frozenset(
-    {"int2", "int4", "int8", "text", "varchar", "bool", "uuid", "date", "timestamp", "timestamptz"}
-)
 
 Values = Sequence[Sequence[object]]
 """One sequence a column."""
@@ -139,9 +137,10 @@ def _equal(names: Iterable[sql.Identifier], values: Iterable[sql.Composed]) -> s
 def read_keys(connection: Connection, target: Target, id_column: str, key: Sequence[str]) -> dict[Key, int] | None:
     """The id of every key of a table, the newest where several rows have it; None where there are too many to hold.
 
-    Also None for a key of a type whose values Python does not compare as the server does.
+    Also None for a key whose values Python does not compare as the server does, or cannot hold.
     """
-    if not _EXACT_TYPES.issuperset(target.columns[name].type.base for name in key):
+    columns = [target.columns[name] for name in key]
+    if not EXACT_TYPES.issuperset(column.type.base for column in columns):
         return None
     with refused(f"reading the keys of {target}"):
         if estimated_rows(connection, target)[0] > _MOST_KEYS:
@@ -153,10 +152,22 @@ def read_keys(connection: Connection, target: Target, id_column: str, key: Seque
             limit=sql.Placeholder("limit"),
         )
         with connection.cursor(binary=True) as cursor:
-            rows = cast("list[tuple[Any, ...]]", cursor.execute(statement, {"limit": _MOST_KEYS + 1}).fetchall())
+            cursor.execute(statement, {"limit": _MOST_KEYS + 1})
+            try:
+                rows = cast("list[tuple[Any, ...]]", cursor.fetchall())
+            except psycopg.DataError:
+                # A date before the year 1, or infinity.
+                return None
     if len(rows) > _MOST_KEYS:
         return None
-    if len(key) == 1:
+    return _by_key(rows, columns)
+
+
+def _by_key(rows: Sequence[tuple[Any, ...]], columns: Sequence[Column]) -> dict[Key, int]:
+    made = normal(columns)
+    if made is not None:
+        return {made(row[1] if len(columns) == 1 else row[1:]): row[0] for row in rows}
+    if len(columns) == 1:
         return {value: identifier for identifier, value in rows}
     return {row[1:]: row[0] for row in rows}
 
@@ -185,6 +196,7 @@ class Finder:
 
     def __init__(self, connection: Connection, lookup: AnyLookup, target: Target) -> None:
         self._known = read_keys(connection, target, lookup.entity.id_column, lookup.on)
+        self._made = normal([target.columns[name] for name in lookup.on])
         self._asked: dict[Key, int | None] = {}
         relation = _by(lookup)
         self._merge = Merge(connection, relation, target, Encoder(relation.name, [
@@ -193,7 +205,9 @@ class Finder:
 
     def find(self, values: tuple[object, ...]) -> int | None:
         """The newest id of the rows with these values, or None."""
-        key = values[0] if len(values) == 1 else values
+        key: Key = values[0] if len(values) == 1 else values
+        if self._made is not None:
+            key = self._made(key)
         if self._known is not None:
             return self._known.get(key)
         if key not in self._asked:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, cast
 
 from bulkload.exchange import Mapped, Rows, Settled, resolved
+from bulkload.keys import normal
 from bulkload.load import Load
 from bulkload.new_keys import NewKeys
 from bulkload.outbox import Pending
@@ -103,18 +104,18 @@ class Settler:
 
     def _came_before(self, entity: AnyEntity, rows: Rows) -> bool:
         new = self._new.get(entity)
-        return new is None or new.has_any(_keys(rows.keys[1:]))
+        return new is None or new.has_any(self._keys(entity, rows.keys[1:]))
 
     def _told(self, dictionary: bytes, entity: str) -> list[int]:
         return self._dictionaries.setdefault((dictionary, entity), [])
 
     def _settled(self, entity: AnyEntity, rows: Rows, pending: Pending) -> Settled:
         if rows.keys:
-            ids, keys = cast("Sequence[int]", rows.keys[0]), _keys(rows.keys[1:])
+            ids, keys = cast("Sequence[int]", rows.keys[0]), self._keys(entity, rows.keys[1:])
             self._new[entity].add(keys, ids)
             pending.own.append((entity, keys))
             return Settled(ids, range(len(ids)))
-        keys = _keys([rows.values[entity.written.index(name)] for name in entity.key])
+        keys = self._keys(entity, [rows.values[entity.written.index(name)] for name in entity.key])
         known = self._load.known[entity]
         found = list(map(known.get, keys))
         owned = [place for place, identifier in enumerate(found) if identifier is None]
@@ -123,6 +124,12 @@ class Settler:
                 found[place] = known[keys[place]] = identifier
             pending.shared.append((entity, [keys[place] for place in owned]))
         return Settled(cast("list[int]", found), owned)
+
+    def _keys(self, entity: AnyEntity, columns: Sequence[Sequence[object]]) -> Sequence[Key]:
+        """The keys of rows whose columns of the key these are."""
+        keys = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
+        made = normal(self._load.key_columns(entity))
+        return keys if made is None else list(map(made, keys))
 
     def _is_shared(self, rows: Rows) -> bool:
         relation = self._by_name[rows.relation]
@@ -178,8 +185,3 @@ def know(load: Load, new: dict[AnyEntity, NewKeys], relations: Iterable[AnyRelat
     for relation in relations:
         if isinstance(relation, Entity) and relation in new:
             load.known[relation].update(new.pop(relation).items())
-
-
-def _keys(columns: Sequence[Sequence[object]]) -> Sequence[Key]:
-    """The keys of rows whose columns of the key these are."""
-    return columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))

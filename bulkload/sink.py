@@ -7,10 +7,12 @@ until their owner (a load, or a user's test) takes them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar, cast, overload
 
+from bulkload import keys
+from bulkload.columns import Column
 from bulkload.errors import UsageError
 from bulkload.fingerprints import NONE
 from bulkload.plan import AnyEntity, AnyRelation, Plan
@@ -114,8 +116,8 @@ class Buffers(ABC):
     def marked(self, entities: Iterable[AnyEntity]) -> Iterator[tuple[AnyEntity, list[int], bytes]]:
         """The ids and digests of the batch's rows, for those of the entities that it has rows of."""
         for entity in entities:
-            if keys := self.batches[entity].keyed:
-                yield entity, list(map(self.known[entity].__getitem__, keys)), self.marks_of(entity)
+            if keyed := self.batches[entity].keyed:
+                yield entity, list(map(self.known[entity].__getitem__, keyed)), self.marks_of(entity)
 
     def marks_of(self, entity: AnyEntity) -> bytes:
         """The digest for each row of an entity in the batch; `NONE` for one that no record alone stands for."""
@@ -157,7 +159,7 @@ class Buffers(ABC):
         if not isinstance(relation, Entity):
             if relation.conflict is None:
                 return batch.records.append, batch.records.extend
-            put = _keyed_table_adder(batch)
+            put = _keyed_table_adder(batch, self.key_of(relation) or key_getter(relation.key))
             return put, _one_by_one(put)
         ids = new_ids(relation)
         if relation.conflict is None:
@@ -192,9 +194,14 @@ class Buffers(ABC):
 
         return keep if keeps else update
 
-    def key_of(self, relation: AnyEntity) -> Callable[[Any], Key] | None:
+    def key_of(self, relation: AnyRelation) -> Callable[[Any], Key] | None:
         """What makes the key of a record, as it is in `known`; None where that is the record itself."""
-        return key_getter(relation.key)
+        key_of, made = key_getter(relation.key), keys.normal(self.key_columns(relation))
+        return key_of if made is None else lambda record: made(key_of(record))
+
+    def key_columns(self, relation: AnyRelation) -> Sequence[Column]:  # noqa: ARG002 - for those who know them
+        """The columns of the key, where they are known."""
+        return ()
 
     def repeated(self, relation: AnyRelation, key: Key) -> None:
         """Called for a row to be replaced whole that is met again in one batch. Raises UsageError."""
@@ -248,8 +255,8 @@ def _one_by_one(add: Add) -> Extend:
     return extend
 
 
-def _keyed_table_adder(batch: Batch[Any]) -> Add:
-    key_of, keyed = key_getter(batch.relation.key), batch.keyed
+def _keyed_table_adder(batch: Batch[Any], key_of: Callable[[Any], Key]) -> Add:
+    keyed = batch.keyed
     if isinstance(batch.relation.conflict, Keep):
 
         def put_first(record: Any) -> None:

@@ -10,7 +10,7 @@ import os
 import pickle
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from operator import length_hint
 from typing import Any, NamedTuple, TypeVar
@@ -23,6 +23,7 @@ from bulkload.exchange import FIRST_STAND_IN, Gap, Mapped, Rows, Short, Task, nu
 from bulkload.formats import Format, Slice
 from bulkload.job import Input
 from bulkload.journal import Done
+from bulkload.keys import normal
 from bulkload.passes import plan_of, unhurried_collector
 from bulkload.plan import AnyEntity, AnyLookup, AnyRelation, Plan
 from bulkload.records import Id, is_key
@@ -219,9 +220,14 @@ class ChunkRows(Buffers):
             f"`lookups=[…]`, so that the job is not mapped in worker processes"
         )
 
-    def key_of(self, relation: AnyEntity) -> Callable[[Any], Key] | None:
+    def key_of(self, relation: AnyRelation) -> Callable[[Any], Key] | None:
         """The leader is sent columns of keys, so what they are here is of no matter to it."""
-        return None if is_key(relation.record, relation.key) else super().key_of(relation)
+        as_they_come = normal(self.key_columns(relation)) is None
+        return None if as_they_come and is_key(relation.record, relation.key) else super().key_of(relation)
+
+    def key_columns(self, relation: AnyRelation) -> Sequence[Column]:
+        """As in `Buffers`."""
+        return [self._encoders[relation].columns[relation.written.index(name)] for name in relation.key]
 
     def discard(self) -> None:
         """Forget the rows of the chunk, to map it anew."""

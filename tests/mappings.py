@@ -153,3 +153,27 @@ def update_branch(sink: Sink, document: dict[str, Any]) -> None:
 
 KEEP_JOB = Job("keep", Plan(KEPT_NODES), JsonRecords(dict[str, Any]), keep_branch)
 UPDATE_JOB = Job("update", Plan(UPDATED_NODES), JsonRecords(dict[str, Any]), update_branch)
+
+
+@record
+class Badge:
+    uid: str
+    number: int
+
+
+@record
+class Owner:
+    uid: str
+    badge_id: Id[Badge]
+
+
+BADGES = Entity("badges", Badge, ("uid", "number"), conflict=Keep(on=("uid",)))
+OWNERS = Entity("owners", Owner, ("uid", "badge_id"), conflict=Replace(on=("uid",)))
+
+
+def add_owner(sink: Sink, document: dict[str, Any]) -> None:
+    """Both are known by uuids, which JSON has as text."""
+    sink.add(OWNERS, Owner(document["owner"], sink.add(BADGES, Badge(document["badge"], document["number"]))))
+
+
+OWNERS_JOB = Job("owners", Plan(BADGES, OWNERS), JsonRecords(dict[str, Any]), add_owner)
