@@ -10,7 +10,8 @@ import attrs
 
 from bulkload.columns import Column
 from bulkload.errors import FitError
-from bulkload.fields import FIXED, NULL, REFUSALS, array, array_of_literals, field_of, misfit
+from bulkload.fields import FIXED, NULL, REFUSALS, array, field_of, misfit
+from bulkload.literals import array_of_literals
 from bulkload.packing import Lane, Packing, packed
 
 
@@ -92,9 +93,9 @@ class Encoder:
     def arrays(self, values: Sequence[Sequence[object]]) -> list[bytes]:
         """Each column as one binary array of `array_type(column)`, a parameter for `unnest`. Raises FitError."""
         return [
-            array_of_literals(column_values) if column.type.element is not None
+            array_of_literals(column.type.element, fields) if column.type.element is not None
             else array(column.type.oid, fields)
-            for column, column_values, fields in zip(self.columns, values, self.fields(values), strict=True)
+            for column, fields in zip(self.columns, self.fields(values), strict=True)
         ]  # fmt: skip
 
     def check(self, values: Sequence[Sequence[object]], unsettled: Container[int]) -> None:

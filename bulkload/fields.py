@@ -98,26 +98,10 @@ def array(element_oid: int, fields: Sequence[bytes]) -> bytes:
     return struct.pack("!iiIii", 1, has_null, element_oid, len(fields), 1) + b"".join(fields)
 
 
-def array_of_literals(values: Sequence[object]) -> bytes:
-    text_oid = 25
-    return array(text_oid, [NULL if value is None else _text(_literal(value)) for value in values])
-
-
 def _elements(values: object) -> Sequence[object]:
     if not isinstance(values, (list, tuple)):
         raise Misfit("it is not a list")
     return cast("Sequence[object]", values)
-
-
-def _literal(values: object) -> str:
-    return "{" + ",".join("NULL" if value is None else _quoted(value) for value in _elements(values)) + "}"
-
-
-def _quoted(value: object) -> str:
-    text = value.hex() if isinstance(value, bytes) else str(value)
-    if isinstance(value, bytes):
-        text = f"\\x{text}"
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _list(element_oid: int, field: Field, values: object) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import enum
 import string
 import struct
 import uuid
@@ -16,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bulkload import SchemaError, copy_rows
+from bulkload import Entity, FitError, Plan, SchemaError, Update, copy_rows, record, start
 from bulkload.catalog import describe_table
 from bulkload.encode import Encoder
 from bulkload.stream import InsertWriter, adapt
@@ -33,6 +34,22 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=8,
 )
+
+
+class Number(enum.IntEnum):
+    ONE = 1
+
+
+class Word(str, enum.Enum):  # noqa: UP042 - its str is its name
+    A = "a"
+
+
+@record
+class Way:
+    number: int
+    way: int
+    values_: object
+
 
 TYPES: dict[str, st.SearchStrategy[Any]] = {
     "smallint": st.integers(-(2**15), 2**15 - 1),
@@ -155,6 +172,64 @@ def test_values_come_back(typed: Connection, kind: str, write: Any) -> None:
     write(typed, column, edges)
     stored = select(typed, kind)
     assert all(same(kind, sent, found) for sent, found in zip(edges, stored, strict=True)), (edges, stored)
+
+
+ELEMENTS: dict[str, st.SearchStrategy[Any]] = {
+    **{kind: values for kind, values in TYPES.items() if not kind.endswith("[]") and kind != "percent"},
+    "integer": INT4 | st.booleans() | st.sampled_from(Number),
+    "real": st.floats(width=32) | st.floats(-3e38, 3e38),
+    "text": TEXT | st.sampled_from(Word),
+    "bytea": st.binary() | st.binary().map(bytearray),
+    "uuid": st.uuids() | st.uuids().map(str),
+    "timestamptz": st.datetimes(timezones=st.timezones() | st.just(dt.timezone(dt.timedelta(hours=23, minutes=59)))),
+    "numeric": DECIMAL | st.floats() | INT4 | st.sampled_from(EDGES["numeric"]),
+    "numeric(9,3)": st.floats(-99999, 99999),
+    "json": JSON,
+    "jsonb": JSON | st.sampled_from(["5", "true", "x", '"x"', "null", {"a": 1}, ["x"], [[1], [None]]])
+    | st.just(msgspec.Raw(b'{"a": 1.00, "b":[null , "\\"{}\\\\"]}')),
+    "character(3)": st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ELEMENTS)
+def test_arrays_are_the_same_by_either_way(typed: Connection, kind: str) -> None:
+    """What COPY stores, INSERT does; and an UPDATE with it finds nothing to change."""
+    typed.execute(f"CREATE TABLE ways (id serial PRIMARY KEY, number int, way int, values_ {kind}[])".encode())
+    target = describe_table(typed, "ways", "public")
+    encoder = Encoder("ways", [target.columns[name] for name in ("number", "way", "values_")])
+    rows = Entity("ways", Way, ("number", "way", "values_"), conflict=Update(on=("number", "way")))
+    differ = b"""
+        SELECT a.values_::text, b.values_::text FROM ways a JOIN ways b USING (number) WHERE a.way = 1 AND b.way = 2
+           AND (a.values_::text COLLATE "C" IS DISTINCT FROM b.values_::text
+                OR array_dims(a.values_) IS DISTINCT FROM array_dims(b.values_))
+    """
+
+    @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(st.lists(st.none() | st.lists(st.none() | ELEMENTS[kind], max_size=4), min_size=1, max_size=12))
+    def check(arrays: list[object]) -> None:
+        typed.execute("TRUNCATE ways")
+        copy_rows(typed, "ways", ("number", "way", "values_"), [(n, 1, each) for n, each in enumerate(arrays)])
+        writer = InsertWriter()
+        encoded = writer.encode(encoder, [range(len(arrays)), [2] * len(arrays), arrays])
+        writer.send(typed, target, encoder, encoded)
+        assert typed.execute(differ).fetchall() == []
+        if kind == "json":
+            return
+        with start(typed, Plan(rows)) as load:
+            load.extend(rows, [Way(n, way, each) for n, each in enumerate(arrays) for way in (1, 2)])
+        assert (load.report.tables["ways"].updated, load.report.tables["ways"].inserted) == (0, 0)
+
+    check()
+
+
+@pytest.mark.parametrize(("kind", "values"), [("integer", [[1], [2]]), ("text", [["a"]]), ("text", [b"a"])])
+def test_what_is_no_array_of_the_type_is_refused(typed: Connection, kind: str, values: object) -> None:
+    """By either way, an array of arrays among them."""
+    typed.execute(f"CREATE TABLE ways (values_ {kind}[])".encode())
+    encoder = Encoder("ways", [describe_table(typed, "ways", "public").columns["values_"]])
+    for way in (encoder.rows, encoder.arrays):
+        with pytest.raises(FitError, match=r"ways\.values_"):
+            way([[values]])
 
 
 def test_json_text_is_stored_digit_by_digit(typed: Connection) -> None:

@@ -13,8 +13,8 @@ PACKAGE = Path(bulkload.__file__).parent
 
 # From the ground up: a module imports from those that stand before it, and from nothing else of the package.
 LAYERS = (
-    "errors", "statements", "records", "tables", "plan", "columns", "fields", "packing", "encode", "keys", "report",
-    "retries", "silence", "server",
+    "errors", "statements", "records", "tables", "plan", "columns", "fields", "literals", "packing", "encode", "keys",
+    "report", "retries", "silence", "server",
     "catalog", "rights", "definitions", "locks", "choice", "rebuild", "ledger", "journal", "builders", "restore",
     "recovery", "ids", "stream", "fingerprints", "merge", "ownership", "savepoints", "source", "slices", "sink",
     "exchange", "mode", "keyed",
