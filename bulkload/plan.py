@@ -87,6 +87,14 @@ class Plan:
             if reference.entity is entity
         )
 
+    def parts(self, relation: AnyRelation) -> tuple[Reference, ...]:
+        """The columns of a relation that hold ids of entities without a conflict rule, which the plan writes, too."""
+        return tuple(
+            reference
+            for reference in self.references.get(relation, ())
+            if reference.entity.conflict is None and reference.entity in self.references
+        )
+
 
 def _plan(relations: Iterable[AnyRelation], lookups: Iterable[AnyLookup], dependents: Iterable[str]) -> Plan:
     return Plan(*relations, lookups=lookups, dependents=dependents)

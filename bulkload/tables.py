@@ -46,8 +46,13 @@ class Replace:
     """What exists is replaced whole: the row keeps its id, and all that belongs to it is deleted and written anew.
 
     What belongs to a row is what its mapping made beside it: rows of tables without a conflict rule that refer to it,
-    and rows of entities without one that it, or those rows, refer to. Rows with a conflict rule have an identity of
-    their own and stay.
+    and its parts, rows of entities without one that it, or those rows, refer to; to parts, rows belong in the same way.
+    Rows with a conflict rule have an identity of their own and stay.
+
+    A part stays that any other row of the plan's tables refers to, or that belongs to another row. So a row that refers
+    to several belongs to those that are replaced, and not to their parts: that of a table `wear(item_id, part_id)` is
+    the item's, and keeps the part when another item goes that had it, too. Where a table links parts with each other,
+    its rows belong to those that items lead to without it; to the first of its columns where that is said of both.
     """
 
     on: tuple[str, ...] = attrs.field(converter=_columns)

@@ -68,10 +68,14 @@ SELECT FROM {target} WHERE {id} = ANY(%(ids)s) ORDER BY {id} FOR NO KEY UPDATE
 SELECT DISTINCT {column} FROM {target} WHERE {key} = ANY(%(ids)s) AND {column} IS NOT NULL
 
 -- unshared_ids --
--- Those rows that nothing refers to any more the way they were reached: what another row refers to as well stays.
+-- Those rows to which this column refers no more: what another row refers to as well stays.
 SELECT target.{id} FROM {target} AS target
 WHERE target.{id} = ANY(%(ids)s)
   AND NOT EXISTS (SELECT FROM {referring} AS referring WHERE referring.{column} = target.{id})
+
+-- unowned_ids --
+-- Those rows that do not belong to another one by this column.
+SELECT {id} FROM {target} WHERE {id} = ANY(%(ids)s) AND {column} IS NULL
 
 -- delete_rows --
 -- Rows that belong to what is being replaced.

@@ -39,6 +39,7 @@ PLACES: dict[str, sql.Composable] = {
 OTHER = {
     "match_keys": {"id": sql.SQL("target.id")},
     "referred_ids": {"column": sql.SQL("atkdef_id")},
+    "unowned_ids": {"column": sql.SQL("atkdef_id")},
 }
 # Scripts and commands that PREPARE does not take; other tests run them.
 NOT_PREPARED = {
