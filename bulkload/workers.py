@@ -56,27 +56,71 @@ class _Call:
     """How often it was begun."""
 
 
+class _Calls:
+    """What waits for a process that is free, until there is none to be had any more; None ends one."""
+
+    def __init__(self) -> None:
+        self._waiting: SimpleQueue[_Call | None] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._failure: Exception | None = None
+
+    def put(self, call: _Call | None) -> None:
+        with self._lock:
+            if call is None or self._failure is None:
+                self._waiting.put(call)
+            else:
+                call.future.set_exception(self._failure)
+
+    def get(self, *, block: bool) -> _Call | None:
+        """Raises Empty where nothing waits."""
+        return self._waiting.get(block=block)
+
+    def fail(self, error: Exception) -> None:
+        """Whoever waits for an answer now, or will, is told."""
+        with self._lock:
+            self._failure = error
+            waiting = [self._waiting.get_nowait() for _ in range(self._waiting.qsize())]
+            for call in waiting:
+                if call is None:
+                    self._waiting.put(None)
+                elif call.future.set_running_or_notify_cancel():
+                    call.future.set_exception(error)
+
+
 class Processes(Executor):
-    """So many worker processes. Functions and arguments that are submitted must pickle."""
+    """So many worker processes. Functions and arguments that are submitted must pickle.
+
+    Raises BulkloadError where the machine has no room for so many.
+    """
 
     def __init__(self, count: int) -> None:
-        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self._calls = _Calls()
         self._stopped = False
         self._hands: list[_Hand] = []
         try:
             with _uninterrupted():
                 for _ in range(count):
                     self._hands.append(_Hand(self._calls))
-        except BaseException:
+            for hand in self._hands:
+                hand.start()
+        except BaseException as error:
             # The machine has room for some of them only: none is left.
             for hand in self._hands:
+                hand.stop()
+                self._calls.put(None)
+            for hand in self._hands:
                 hand.end_process()
+            if isinstance(error, (OSError, RuntimeError)):
+                raise BulkloadError(
+                    f"{count} worker processes could not be started ({error}); use fewer jobs"
+                ) from error
             raise
-        for hand in self._hands:
-            hand.start()
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Have it called. The future raises WorkerDiedError where the process is lost twice."""
+        """Have it called.
+
+        The future raises WorkerDiedError where the process is lost twice, and BulkloadError where there is no other.
+        """
         future = Future[T]()
         self._calls.put(_Call(future, (fn, args, kwargs)))
         return future
@@ -99,7 +143,7 @@ class Processes(Executor):
 class _Hand(threading.Thread):
     """Speaks to one process at a time."""
 
-    def __init__(self, calls: SimpleQueue[_Call | None]) -> None:
+    def __init__(self, calls: _Calls) -> None:
         super().__init__(name="bulkload-worker", daemon=True)
         self._calls = calls
         self._stopping = False
@@ -116,11 +160,17 @@ class _Hand(threading.Thread):
                     self._answer(sent)
                 except WorkerDiedError as error:
                     self._begin_again(sent, error)
+        except Exception as error:  # noqa: BLE001 - raised by those who wait, of whom none would hear of it otherwise
+            for call in sent:
+                call.future.set_exception(error)
+            self._calls.fail(error)
         finally:
             self._process.end()
 
     def end_process(self) -> None:
-        """See to it that the process of a thread that was never started is gone."""
+        """See to it that the process is gone, also of a thread that could not be started."""
+        if self.ident is not None:
+            self.join()
         self._process.end()
 
     def stop(self) -> None:
@@ -140,9 +190,16 @@ class _Hand(threading.Thread):
             elif self._stopping or not call.future.set_running_or_notify_cancel():
                 call.future.cancel()
             else:
-                sent.append(call)
-                self._process.send(call.call)
+                self._give(call, sent)
         return not self._ended
+
+    def _give(self, call: _Call, sent: deque[_Call]) -> None:
+        try:
+            self._process.send(call.call)
+        except Exception as error:  # noqa: BLE001 - whatever it does not pickle with
+            call.future.set_exception(error)
+        else:
+            sent.append(call)
 
     def _answer(self, sent: deque[_Call]) -> None:
         # By itself, so that no result stays in memory until the next one has come.
@@ -165,8 +222,14 @@ class _Hand(threading.Thread):
             sent.popleft().future.set_exception(error)
         self._process.end()
         if not self._stopping:
-            with _uninterrupted():
-                self._process = _Process()
+            try:
+                with _uninterrupted():
+                    self._process = _Process()
+            except OSError as failure:
+                raise BulkloadError(
+                    f"{error}, and no other one could be started in its place ({failure}); use fewer jobs, or give the "
+                    "machine more memory or processes"
+                ) from failure
             for call in sent:
                 self._process.send(call.call)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import multiprocessing
@@ -9,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
@@ -382,9 +384,66 @@ def test_a_process_that_cannot_be_started_leaves_no_other(monkeypatch: pytest.Mo
             started.append(self)
 
     monkeypatch.setattr(workers, "_Process", Second)
-    with pytest.raises(OSError, match="no room"):
+    with pytest.raises(BulkloadError, match=r"2 worker processes could not be started \(no room .*; use fewer jobs"):
         workers.Processes(2)
     assert len(started) == 1
+
+
+def test_a_thread_that_cannot_be_started_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor the threads that were started before it."""
+    start = workers._Hand.start
+
+    def start_first(hand: workers._Hand) -> None:
+        if hands():
+            raise RuntimeError("can't start new thread")
+        start(hand)
+
+    monkeypatch.setattr(workers._Hand, "start", start_first)
+    with pytest.raises(BulkloadError, match="2 worker processes could not be started"):
+        workers.Processes(2)
+    assert hands() == []
+
+
+def hands() -> list[str]:
+    """The threads that speak to worker processes."""
+    return [thread.name for thread in threading.enumerate() if isinstance(thread, workers._Hand)]
+
+
+def test_a_process_that_cannot_be_replaced_ends_the_load(
+    items: ServerConnection, files: gamedb.Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the machine is out of memory, say, which is what the first one died of. Nobody waits for its answers."""
+    load(items, files)
+
+    def fail(_process: object) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    def kill(_progress: Progress) -> None:
+        monkeypatch.setattr(workers._Process, "__init__", fail)
+        kill_workers()
+
+    message = (
+        r"^a worker process died \(signal 9\), and no other one could be started in its place \(\[Errno 12\] Cannot "
+        r"allocate memory\); use fewer jobs, or give the machine more memory"
+    )
+    with pytest.raises(BulkloadError, match=message):
+        run(items, inputs(files), clear=True, chunk=10, jobs=2, watch=kill)
+    assert hands() == []
+    assert differences(items, files) == []
+
+
+def test_a_call_that_does_not_pickle_fails_alone() -> None:
+    """Others go on; and once no process can be had, none is waited for."""
+    with workers.Processes(1) as processes:
+        wrong, right = processes.submit(lambda: 0), processes.submit(os.getpid)
+        with pytest.raises(Exception, match="pickle"):
+            wrong.result(30)
+        assert right.result(30) != os.getpid()
+        (hand,) = processes._hands
+        processes._calls.fail(BulkloadError("no process"))
+        with pytest.raises(BulkloadError, match="no process"):
+            processes.submit(os.getpid).result(30)
+    assert not hand.is_alive()
 
 
 def test_a_job_that_cannot_be_sent(items: ServerConnection, files: gamedb.Files) -> None:
