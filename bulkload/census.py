@@ -36,10 +36,11 @@ def check(
 
     Raises SourceError, and RecordError or RejectsError for rejects beyond the limit of `rejects`.
     """
+    rejects = rejects if rejects is not None else Rejects()
     with unhurried_collector(), spooled(inputs) as sources:
+        rejects.begin()
         return check_versions(
-            sources, None, columns, chunk=chunk, rejects=rejects if rejects is not None else Rejects(), find=find,
-            watch=watch,
+            sources, None, columns, chunk=chunk, rejects=rejects, find=find, watch=watch
         )  # fmt: skip
 
 

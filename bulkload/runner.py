@@ -113,7 +113,7 @@ def run(
         again: int | None = None
         if resume:
             again = resuming.find(connection, inputs, taken, schema=schema, mode=mode, clear=clear)
-            rejects.restart()
+        rejects.begin()
         report = Report()
         this = _Run(
             connection, inputs, sources, schema, mode, chunk, rejects, prepare, finish, watch, levers or Levers(),

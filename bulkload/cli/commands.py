@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,9 +78,10 @@ def refuse_contradictions(options: Options) -> None:
 
 def _refuse_reading_rejects(paths: Sequence[str], rejects: Path | None) -> None:
     """Raises UsageError where what is read would be written over."""
-    if rejects is not None and rejects.exists():
-        for source in map(Source.of, paths):
-            if Path(source.path).exists() and rejects.samefile(source.path):
+    for source in map(Source.of, paths) if rejects is not None else ():
+        # What is not there, or may not be seen, is told when it is opened.
+        with suppress(OSError):
+            if rejects is not None and rejects.samefile(source.path):
                 raise UsageError(f"--rejects would write over {rejects}, which is read; name another file")
 
 
@@ -161,7 +163,7 @@ def import_files(options: Options) -> int:
     if options.dry_run:
         return _preview(options, inputs, mode)
     with (
-        Rejects(options.rejects, most=options.max_rejects, keep=options.resume) as rejects,
+        Rejects(options.rejects, most=options.max_rejects) as rejects,
         connection(options) as opened,
     ):
         if options.ultra and not options.yes:

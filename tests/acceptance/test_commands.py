@@ -1060,6 +1060,31 @@ def test_output_that_cannot_be_written_is_told(site: Site, filled: str) -> None:
     assert rows(filled, "SELECT aoid FROM items") == [(1,)]
 
 
+def test_a_file_of_rejects_stays_until_a_load_begins(site: Site, empty: str) -> None:
+    """It may be all that there is of them: where no server is to be had, or no source, it is as it was."""
+    path, kept = site.write("items.json", [item(1)]), site.write("kept.jsonl", "what there is\n")
+    options = ("-q", "--items-file", path, "--rejects", kept)
+    assert site.run("import-items", *options, "--dsn", f"{empty} port=1").code == 1
+    assert site.run("import-items", "-q", "--dsn", empty, "--items-file", "no.json", "--rejects", kept).code == 1
+    assert kept.read_text(encoding="utf-8") == "what there is\n"
+    assert site.run("import-items", *options, "--dsn", empty).code == 0
+    assert kept.read_bytes() == b""
+
+
+@pytest.mark.parametrize("to", ["3>&2", "3>>said"], ids=["pipe", "file"])
+@MODES
+def test_rejects_can_go_where_nothing_can_be_taken_back(site: Site, empty: str, mode: Sequence[str], to: str) -> None:
+    """To a pipe, or behind what a file has already: each record once, though it is read twice."""
+    said = site.write("said", "before\n")
+    path = site.write("odd.json", [item(1), MISFITS[0], item(3), MISFITS[1]])
+    options = ("--items-file", path, "--rejects", "/dev/fd/3", "--max-rejects", "3")
+    done = site.run("import-items", "-q", "--dsn", empty, *mode, *options, before=shell(to))
+    assert done.code == 3, done.err
+    lines = (done.err if to == "3>&2" else said.read_text(encoding="utf-8").removeprefix("before\n")).splitlines()
+    assert [json.loads(line)["record"] for line in lines] == [MISFITS[0], MISFITS[1]]
+    assert sorted(rows(empty, "SELECT aoid FROM items")) == [(1,), (3,)]
+
+
 def test_rejects_that_cannot_be_written_end_the_load(site: Site, filled: str) -> None:
     """Nothing is let through that would then be nowhere."""
     before = snapshot(filled)
