@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
@@ -146,16 +147,40 @@ def spooled(inputs: Sequence[Input]) -> Generator[list[Input]]:
         yield [attrs.evolve(each, source=each.source.spooled(Path(directory))) for each in inputs]
 
 
+class _Pace:
+    """That of the collector, which is the whole process's: slow as long as anybody here wants it to be."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._before = gc.get_threshold()
+
+    def slow_down(self) -> None:
+        with self._lock:
+            if not self._users:
+                self._before = gc.get_threshold()
+                gc.set_threshold(*_COLLECTOR_PACE)
+            self._users += 1
+
+    def let_go(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                gc.set_threshold(*self._before)
+
+
+_PACE = _Pace()
+
+
 @contextmanager
 def unhurried_collector() -> Generator[None]:
-    """The garbage collector, slowed down.
+    """The garbage collector, slowed down until the last block that wants it so has ended.
 
     Rows that wait are many and never garbage, but each collection looks at them all: at Python's own pace that is 40 %
     of the time of a mapping.
     """
-    before = gc.get_threshold()
-    gc.set_threshold(*_COLLECTOR_PACE)
+    _PACE.slow_down()
     try:
         yield
     finally:
-        gc.set_threshold(*before)
+        _PACE.let_go()
