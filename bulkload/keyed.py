@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
-from bulkload import fingerprints, ids, statements
+from bulkload import fingerprints, ids, retries, statements
 from bulkload.catalog import Target
 from bulkload.encode import Encoder
-from bulkload.errors import UsageError
+from bulkload.errors import ServerError, UsageError
 from bulkload.fingerprints import Fingerprints
-from bulkload.merge import Merge
+from bulkload.merge import Merge, lockable
 from bulkload.mode import Mode
 from bulkload.ownership import Ownership
 from bulkload.plan import AnyEntity, AnyRelation, Plan
@@ -57,6 +57,10 @@ class KeyedRows:
         }
         self.fingerprints: Fingerprints | None = None
         """Those that the load makes."""
+        keyed = {relation: targets[relation] for relation in self._merges}
+        self._lockable = lockable(connection, keyed) if mode is Mode.STANDARD and keyed else frozenset[AnyRelation]()
+        self._not_locked: list[tuple[AnyRelation, Columns, dict[int, int]]] = []
+        """What was found of the batch and others may delete, with the rows that have it and their ids."""
         self._own = {
             relation: [
                 relation.written.index(each.column) for each in plan.references[relation] if each.entity is relation
@@ -73,17 +77,36 @@ class KeyedRows:
     def match_and_insert(self, relation: AnyRelation, values: Columns) -> list[int]:
         """Puts the ids that hold in place of those that were handed out; returns the rows that existed."""
         merge = self._merges[relation]
-        if self._mode is Mode.STANDARD and (self._own[relation] or not merge.has_arbiter):
+        lock = self._mode is Mode.STANDARD
+        if lock and (self._own[relation] or not merge.has_arbiter):
             # Nothing but a lock keeps others from inserting the same key where there is no unique index on it; and no
             # row must go in that refers to one of another session's making.
             target = self._targets[relation]
             with refused(f"locking {target} against other writers"):
                 self._connection.execute(_LOCKS["lock_for_keys"].format(targets=target.identifier))
+            lock = False
+        locked = lock and relation in self._lockable
         for _ in range(_MOST_ROUNDS):
-            existing = self._identified(relation, values) if self._own[relation] else self._matched(relation, values)
+            if self._own[relation]:
+                existing = self._identified(relation, values)
+            else:
+                existing = self._matched(relation, values, lock=locked)
             if self.insert(relation, values, [row for row in range(len(values[0])) if row not in existing]):
+                if existing and lock and not locked:
+                    self._not_locked.append((relation, values, existing))
                 return sorted(existing)
         raise UsageError(f"{self._targets[relation]}: other sessions keep inserting and deleting the same keys")
+
+    def begin(self) -> None:
+        """A batch is about to be written."""
+        self._not_locked.clear()
+
+    def end(self) -> None:
+        """A batch was written. Raises ServerError where what it refers to is gone, so that it is written once more."""
+        for relation, values, existing in self._not_locked:
+            if not existing.items() <= self._merges[relation].match(values).items():
+                target = self._targets[relation]
+                raise ServerError(f"{target}: another session deleted rows that were found", sqlstate=retries.CHANGED)
 
     def insert(self, relation: AnyRelation, values: Sequence[Sequence[object]], rows: Sequence[int]) -> bool:
         """Insert these rows; False where another session inserted some of their keys meanwhile."""
@@ -106,9 +129,9 @@ class KeyedRows:
             row_ids = cast("list[int]", some[0]) if isinstance(relation, Entity) else []
             self._bring_up_to_date(relation, row_ids, len(rows), self._encoders[relation].arrays(some))
 
-    def _matched(self, relation: AnyRelation, values: Columns) -> dict[int, int]:
+    def _matched(self, relation: AnyRelation, values: Columns, *, lock: bool = False) -> dict[int, int]:
         """The rows that exist, with their ids. Fills in the ids, new ones for the others."""
-        existing = self._merges[relation].match(values)
+        existing = self._merges[relation].match(values, lock=lock)
         if isinstance(relation, Entity):
             row_ids = values[0]
             for row, identifier in existing.items():
@@ -147,7 +170,8 @@ class KeyedRows:
             self._ownership.delete_children(relation, row_ids)
         updated = self._merges[relation].update(arrays)
         table.updated += updated
-        table.unchanged += count - updated
+        # Without an id, all rows that have the key are written.
+        table.unchanged += max(count - updated, 0)
         self._ownership.delete_parts(parts)
         if isinstance(relation.conflict, Replace) and isinstance(relation, Entity):
             # A trigger keeps the rows from being written, or this transaction has written them before: they stay the

@@ -134,11 +134,13 @@ class Load(Buffers):
         self._room = self._batch_rows
 
     def _write_all(self, payloads: Mapping[AnyRelation, Any]) -> None:
+        self._keyed.begin()
         for relation, payload in payloads.items():
             begin = time.perf_counter()
             with self.report.phase("write rows" if relation.conflict is None else "write keyed rows"):
                 self._write(self.batches[relation], payload)
             self.report.tables[relation.name].seconds += time.perf_counter() - begin
+        self._keyed.end()
         if self.fingerprints is not None and self.mode is Mode.STANDARD:
             self.fingerprints.note_all(self.marked(self.fingerprints.entities))
             self.fingerprints.store()
@@ -205,12 +207,16 @@ class Load(Buffers):
         self._analyzed = False
         self._forget_found([relation])
 
-    def take_back(self) -> None:
-        """As in `Buffers`; what the stand-ins of the batch stood for went with its rows."""
-        super().take_back()
-        for entity, aliases in self._aliases.items():
-            for handed_out in self.batches[entity].fresh.values():
-                aliases.pop(handed_out, None)
+    @property
+    def looks_again(self) -> bool:
+        """As in `Buffers`; what is not locked until the end may go between two transactions."""
+        return self.mode is Mode.STANDARD
+
+    def marked(self, entities: Iterable[AnyEntity]) -> Iterator[tuple[AnyEntity, list[int], bytes]]:
+        """As in `Buffers`, the ids being those that hold."""
+        for entity, row_ids, marks in super().marked(entities):
+            aliases = self._aliases.get(entity, {})
+            yield entity, [aliases.get(each, each) for each in row_ids], marks
 
     def key_columns(self, relation: AnyRelation) -> Sequence[Column]:
         """As in `Buffers`."""
@@ -283,9 +289,7 @@ class Load(Buffers):
             aliases = self._aliases.get(reference.entity)
             if aliases:
                 place = offset + relation.columns.index(reference.column)
-                values[place] = [
-                    aliases.get(value, value) if isinstance(value, ids.StandIn) else value for value in values[place]
-                ]
+                values[place] = [aliases.get(value, value) for value in cast("list[int]", values[place])]
         return values
 
     def _encode(self, batch: Batch[Any]) -> Any:
@@ -317,15 +321,24 @@ class Load(Buffers):
         entity = relation if isinstance(relation, Entity) else None
         keys, records = list(batch.keyed), list(batch.keyed.values())
         row_ids = [self.known[entity][key] for key in keys] if entity is not None else []
+        # What they stood for in an earlier batch, or in one that was undone, need not be so.
+        stale = self._aliases.get(entity, {}) if entity is not None else {}
+        for handed_out in row_ids if stale else ():
+            stale.pop(handed_out, None)
         values = self._values(relation, records, row_ids)
         if entity is not None and entity in self._complete:
             self._keyed.insert(relation, values, [row for row, key in enumerate(keys) if key in batch.fresh])
             existing = [row for row, key in enumerate(keys) if key not in batch.fresh]
         else:
             existing = self._keyed.match_and_insert(relation, values)
+            if entity is not None and isinstance(entity.conflict, Keep):
+                # The others were counted when they were met first.
+                existing = [row for row in existing if keys[row] in batch.fresh]
         if entity is not None:
             for key, row_id in zip(keys, cast("list[int]", values[0]), strict=True):
                 handed_out = self.known[entity][key]
-                if isinstance(handed_out, ids.StandIn):
-                    self._aliases.setdefault(entity, {})[handed_out] = self.known[entity][key] = row_id
+                if handed_out != row_id:
+                    self._aliases.setdefault(entity, {})[handed_out] = row_id
+                    if not self.looks_again:
+                        self.known[entity][key] = row_id
         self._keyed.treat_existing(relation, values, existing)

@@ -50,14 +50,14 @@ class Merge:
         self.has_arbiter = frozenset(relation.key) in target.unique_keys
         """Whether a unique index guards the key, so that ON CONFLICT can be used."""
 
-    def match(self, values: Values) -> dict[int, int]:
+    def match(self, values: Values, *, lock: bool = False) -> dict[int, int]:
         """The rows (counted from 0) whose key exists, with the ids of those that have it: the newest, if several do.
 
-        Without an id column the ids are 0.
+        Without an id column the ids are 0. With `lock`, nobody deletes these rows until the transaction ends.
         """
         arrays = self._keys.arrays([values[place] for place in self._key_places])
         with refused(f"looking up keys of {self._target}"):
-            rows = self._connection.execute(self._match, parameters(arrays)).fetchall()
+            rows = self._connection.execute(self._match[lock], parameters(arrays)).fetchall()
         found: dict[int, int] = {}
         for place, identifier in cast("list[tuple[int, int]]", rows):
             found[place - 1] = max(identifier, found.get(place - 1, identifier))
@@ -90,14 +90,20 @@ class Merge:
             return self._connection.execute(self._update, parameters(arrays)).rowcount
 
     @cached_property
-    def _match(self) -> sql.Composed:
+    def _match(self) -> Mapping[bool, sql.Composed]:
+        """Without and with locks, which are taken in the order of the keys."""
         source = Source(self._keys, place=True)
-        return _SQL["match_keys"].format(
-            source=source.relation,
-            target=self._target.identifier,
-            id=sql.SQL("target.{}").format(self._id) if self._id is not None else sql.SQL("0"),
-            on=_equal(source.names, source.values),
-        )
+        parts = {
+            "source": source.relation,
+            "target": self._target.identifier,
+            "id": sql.SQL("target.{}").format(self._id) if self._id is not None else sql.SQL("0"),
+            "on": _equal(source.names, source.values),
+        }
+        order = sql.SQL(", ").join(sql.SQL("target.{}").format(name) for name in source.names)
+        return {
+            False: _SQL["match_keys"].format(**parts),
+            True: _SQL["match_and_lock_keys"].format(**parts, order=order),
+        }
 
     @cached_property
     def _update(self) -> sql.Composed | None:
@@ -189,6 +195,14 @@ def read_existing(
     rows = sum(map(len, existing.values()))
     logger.info("existing rows read: %d", rows, extra={"rows": rows})
     return existing
+
+
+def lockable(connection: Connection, relations: Mapping[AnyRelation, Target]) -> frozenset[AnyRelation]:
+    """Those relations of whose tables this role may lock rows. Raises ServerError."""
+    with refused("reading which rights this role has"):
+        rows = connection.execute(_SQL["lockable"].text, {"relations": [each.oid for each in relations.values()]})
+        found = {oid for (oid,) in rows}
+    return frozenset(relation for relation, target in relations.items() if target.oid in found)
 
 
 class Finder:

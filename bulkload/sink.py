@@ -26,8 +26,8 @@ class Sink(Protocol):
     """What a mapping needs of a load. Nothing is sent while a row is added; an id is final when it is returned.
 
     In a load whose transactions are a batch each (`Mode.STANDARD`), and in worker processes, the id of a row with a
-    conflict rule is a stand-in (a negative number) until its batch is written; ids go into records, into fields that
-    are annotated as such, and nowhere else.
+    conflict rule is a stand-in (a negative number); ids go into records, into fields that are annotated as such, and
+    nowhere else.
     """
 
     @overload
@@ -89,7 +89,7 @@ class Buffers(ABC):
         self.plan = plan
         self.batches: dict[AnyRelation, Batch[Any]] = {relation: Batch(relation) for relation in plan.relations}
         self.known: dict[AnyEntity, dict[Key, int]] = dict(known or {})
-        """The id of each key that was met or read, for the entities with a conflict rule."""
+        """The id, or what stands for it, of each key that was met or read, for the entities with a conflict rule."""
         self.marks: dict[Key, bytes] = {}
         """The digests of records, by the keys of the rows of the batch that they are versions of."""
         self._adders: dict[AnyRelation, Add] = {}
@@ -165,7 +165,7 @@ class Buffers(ABC):
         if relation.conflict is None:
             return _entity_adder(batch, ids), _entity_extender(batch, ids)
         add = self._keyed_adder(relation, batch, ids)
-        if not isinstance(relation.conflict, Keep):
+        if not isinstance(relation.conflict, Keep) or self.looks_again:
             return add, _one_by_one(add)
         return add, _keeping(self.key_of(relation), self.known[relation], add)
 
@@ -192,7 +192,23 @@ class Buffers(ABC):
             keyed[key] = record
             return identifier
 
-        return keep if keeps else update
+        def keep_again(record: Any) -> int:
+            key = record if key_of is None else key_of(record)
+            identifier = known.get(key)
+            if identifier is None:
+                identifier = known[key] = fresh[key] = next(ids)
+            if key not in keyed:
+                keyed[key] = record
+            return identifier
+
+        if not keeps:
+            return update
+        return keep_again if self.looks_again else keep
+
+    @property
+    def looks_again(self) -> bool:
+        """Whether others may delete what earlier batches found, so that each has to bring all that it refers to."""
+        return False
 
     def key_of(self, relation: AnyRelation) -> Callable[[Any], Key] | None:
         """What makes the key of a record, as it is in `known`; None where that is the record itself."""

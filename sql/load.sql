@@ -33,6 +33,17 @@ SELECT {id}, {key} FROM {target} ORDER BY {id} LIMIT {limit}
 SELECT source.place, {id}
 FROM {source} JOIN {target} AS target ON {on}
 
+-- match_and_lock_keys --
+-- The same, of rows that nobody deletes until the transaction ends; one that is being deleted is waited for.
+SELECT source.place, {id}
+FROM {source} JOIN {target} AS target ON {on}
+ORDER BY {order} FOR KEY SHARE OF target
+
+-- lockable --
+-- The tables of which this role may lock rows: it needs UPDATE on a column, whatever else it may do.
+SELECT relation::bigint FROM unnest(%(relations)s::oid[]) AS relation
+WHERE has_any_column_privilege(relation, 'UPDATE')
+
 -- insert_rows --
 -- Plain rows, where COPY is not to be used.
 INSERT INTO {target} ({columns}) OVERRIDING SYSTEM VALUE

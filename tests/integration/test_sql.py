@@ -38,6 +38,7 @@ PLACES: dict[str, sql.Composable] = {
 }
 OTHER = {
     "match_keys": {"id": sql.SQL("target.id")},
+    "match_and_lock_keys": {"id": sql.SQL("target.id"), "order": sql.SQL("target.id")},
     "referred_ids": {"column": sql.SQL("atkdef_id")},
     "unowned_ids": {"column": sql.SQL("atkdef_id")},
 }
