@@ -79,7 +79,9 @@ def start(
             emptied = _emptied(connection, plan, targets, cascade=cascade) if clear else []
             rights.require(connection, plan, targets, emptied, clear=clear)
             _left_by_dead(connection, plan, targets, [])
-            _clear(connection, emptied, report)
+            with transaction(connection):
+                locks.take(connection, _locks_to_empty(emptied))
+                _clear(connection, emptied, report)
         load = Load(connection, plan, targets, mode=mode, report=report, batch_rows=batch_rows, rebuild=away)
         yield load
         load.complete()
@@ -179,10 +181,14 @@ def _locked(
 
 def locks_of(plan: Plan, prepared: Prepared) -> list[Lock]:
     """The locks that a load takes before it changes anything, in their order."""
-    wanted = [Lock(table.relation, table.schema, table.name, exclusive=True) for table in prepared.emptied]
+    wanted = _locks_to_empty(prepared.emptied)
     keyed = [prepared.targets[relation] for relation in plan if relation.conflict is not None]
     wanted += [Lock(target.oid, target.schema, target.name, exclusive=False) for target in keyed]
     return locks.in_order([*wanted, *locks.of_objects(prepared.choice.dropped)])
+
+
+def _locks_to_empty(tables: Iterable[TableName]) -> list[Lock]:
+    return [Lock(table.relation, table.schema, table.name, exclusive=True) for table in tables]
 
 
 def _described(connection: Connection, plan: Plan, schema: str) -> Mapping[AnyRelation, Target]:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby
 
 import attrs
-import psycopg
 from psycopg import sql
+from psycopg.pq import TransactionStatus
 
-from bulkload import statements
+from bulkload import retries, statements
 from bulkload.definitions import ForeignKey, Object
 from bulkload.errors import ServerError
 from bulkload.server import Connection, Step, refused, whole
@@ -25,12 +25,12 @@ logger = logging.getLogger("bulkload")
 _SQL = statements.load("locks")
 
 _ATTEMPTS = 12
+_ATTEMPTS_TO_RESTORE = 150
+"""Ten minutes: a table without its indexes is worse than a command that takes long."""
 _PATIENCE = "3s"
 """Of one attempt; whoever queues behind it waits no longer than that."""
 _PAUSE = 1.0
 """Seconds between attempts."""
-_HELD = {psycopg.errors.LockNotAvailable.sqlstate, psycopg.errors.DeadlockDetected.sqlstate}
-"""Why an attempt fails that is worth another one."""
 
 
 @attrs.frozen
@@ -55,28 +55,49 @@ def take(connection: Connection, locks: Iterable[Lock]) -> None:
     wanted = in_order(locks)
     if not wanted:
         return
-    with refused("reading settings"):
-        (before,) = connection.execute(_SQL["patience_now"].text).fetchone() or ("0",)
     doing = f"locking {', '.join(map(str, wanted))}"
-    steps = [Step(doing, _SQL["lock_patience"].text, {"patience": _PATIENCE})]
+    steps: list[Step] = []
     for exclusive, group in groupby(wanted, key=lambda lock: lock.exclusive):
         tables = sql.SQL(", ").join(sql.Identifier(each.schema, each.table_name) for each in group)
         steps.append(Step(doing, _SQL["lock_exclusive" if exclusive else "lock_for_keys"].format(targets=tables)))
-    steps.append(Step(doing, _SQL["lock_patience"].text, {"patience": before}))
-    for attempt in range(1, _ATTEMPTS + 1):
+    _repeated(connection, doing, wanted, steps, _ATTEMPTS, "nothing was changed: ")
+
+
+def restoring(connection: Connection, each: Object, steps: Sequence[Step]) -> None:
+    """Run what puts an object back, as by `whole`, and again where somebody is in the way of its locks.
+
+    Raises ServerError, which names them in the end.
+    """
+    _repeated(connection, steps[0].doing, of_objects([each]), steps, _ATTEMPTS_TO_RESTORE, "")
+
+
+def hurried(steps: Sequence[Step]) -> list[Step]:
+    """Statements of a transaction of their own that wait for locks no longer than an attempt; then they fail."""
+    return [Step(steps[0].doing, _SQL["lock_patience"].text, {"patience": _PATIENCE}), *steps]
+
+
+def _repeated(
+    connection: Connection, doing: str, wanted: Sequence[Lock], steps: Sequence[Step], attempts: int, outcome: str
+) -> None:
+    steps = hurried(steps)
+    if connection.info.transaction_status != TransactionStatus.IDLE:
+        with refused("reading settings"):
+            (before,) = connection.execute(_SQL["patience_now"].text).fetchone() or ("0",)
+        steps.append(Step(doing, _SQL["lock_patience"].text, {"patience": before}))
+    for attempt in range(1, attempts + 1):
         try:
             whole(connection, steps)
         except ServerError as error:
-            if error.sqlstate not in _HELD:
+            if error.sqlstate not in retries.CONFLICTS:
                 raise
             holders = _holders(connection, wanted)
-            if attempt == _ATTEMPTS:
+            if attempt == attempts:
                 raise ServerError(
-                    f"{doing}: held by {holders}; nothing was changed: run it again when they are done, or end "
-                    "them with pg_terminate_backend",
+                    f"{doing}: held by {holders}; {outcome}run it again when they are done, or end them with "
+                    "pg_terminate_backend",
                     sqlstate=error.sqlstate,
                 ) from error
-            logger.warning("waiting for a lock held by %s (attempt %d of %d)", holders, attempt, _ATTEMPTS)
+            logger.warning("waiting for a lock held by %s (attempt %d of %d)", holders, attempt, attempts)
             time.sleep(_PAUSE)
         else:
             return

@@ -16,8 +16,9 @@ from typing import Protocol, TypeAlias
 
 import psycopg
 from psycopg import sql
+from psycopg.pq import TransactionStatus
 
-from bulkload import ledger, retries, server
+from bulkload import ledger, locks, retries, server
 from bulkload.builders import Builders
 from bulkload.choice import cost_of
 from bulkload.definitions import SQL, ForeignKey, Index, Kind, Logged, Survey, server_text
@@ -29,7 +30,7 @@ from bulkload.server import Connection, Step, in_turn, pipelined, refused, whole
 logger = logging.getLogger("bulkload")
 
 # The server goes on with what a dead client began, until it notices: an index may come up meanwhile.
-_IN_THE_WAY = retries.CONFLICTS | {psycopg.errors.DuplicateTable.sqlstate}
+_IN_THE_WAY = retries.DEADLOCKS | {psycopg.errors.DuplicateTable.sqlstate}
 
 _Work: TypeAlias = tuple[Entry, Sequence[Step]]
 """What is to be done for an entry, a transaction."""
@@ -111,7 +112,7 @@ class Restoration:
         def log(connection: Connection) -> None:
             with self._noting(entry):
                 steps = [Step(str(entry), each.restore), ledger.striking(entry)]
-                retries.retried(partial(whole, connection, steps))
+                locks.restoring(connection, each, steps)
                 self._done(entry)
             self._build(self._waiting.pop(each.relation, []))
 
@@ -157,17 +158,21 @@ class Restoration:
     def _building(self, entry: Entry, each: Index, present: Index | None) -> Callable[[Connection], None]:
         # What takes a lock on the table that another build is in the way of is for the end.
         alone = each.promote is None and not finishing(each)
+        beside = not each.partitioned and each.kind is not Kind.CONSTRAINT
 
         def attempt(connection: Connection, *, again: bool) -> None:
             steps = self._building_steps(entry, each, _found(connection, each) if again else present)
             if self._concurrently:
-                # That is a transaction, or several, of its own.
                 for step in steps:
-                    connection.execute(step.statement, step.parameters)
+                    if step is steps[-1] and beside:
+                        # That is several transactions of its own, and in nobody's way.
+                        connection.execute(step.statement, step.parameters)
+                    else:
+                        locks.restoring(connection, each, [step])
             elif alone:
-                whole(connection, [*steps, ledger.striking(entry)])
+                locks.restoring(connection, each, [*steps, ledger.striking(entry)])
             elif steps:
-                whole(connection, steps)
+                locks.restoring(connection, each, steps)
 
         def build(connection: Connection) -> None:
             with self._noting(entry, connection, each):
@@ -224,7 +229,7 @@ class Restoration:
         for entry, each in self._foreign_keys:
             present = there.get((each.relation, each.name))
             if present is None:
-                missing.append((entry, [_adding(entry, each)]))
+                missing.append((entry, [Step(str(entry), each.add(unchecked=True))]))
             elif not each.same(present):
                 self._note(
                     entry,
@@ -328,29 +333,28 @@ def _found(connection: Connection, each: Index) -> Index | None:
 
 def _failing(connection: Connection, works: Sequence[_Work]) -> list[tuple[Entry, ServerError]]:
     """Do each in a transaction of its own, all in as few round trips as there are failures; those that failed."""
+    if connection.info.transaction_status != TransactionStatus.IDLE:
+        # How long locks are waited for would hold for all of the transaction.
+        return [(entry, error) for entry, steps in works if (error := _refusal(connection, entry, steps)) is not None]
     failed: list[tuple[Entry, ServerError]] = []
     left = list(works)
     while left:
-        done, error = in_turn(connection, [steps for _, steps in left])
+        done, error = in_turn(connection, [locks.hurried(steps) for _, steps in left])
         if error is not None:
             entry, steps = left[done]
             if error.sqlstate in retries.CONFLICTS:
-                error = _refusal(connection, steps)
+                error = _refusal(connection, entry, steps)
             failed += [(entry, error)] if error is not None else []
         left = left[done + 1 :]
     return failed
 
 
-def _refusal(connection: Connection, steps: Sequence[Step]) -> ServerError | None:
+def _refusal(connection: Connection, entry: Entry, steps: Sequence[Step]) -> ServerError | None:
     try:
-        retries.retried(partial(whole, connection, steps))
+        locks.restoring(connection, entry.object, steps)
     except ServerError as error:
         return error
     return None
-
-
-def _adding(entry: Entry, each: ForeignKey) -> Step:
-    return Step(str(entry), each.add(unchecked=True))
 
 
 def _culprits(connection: Connection, each: Index | ForeignKey, sqlstate: str) -> str:

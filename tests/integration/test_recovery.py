@@ -5,10 +5,11 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Generator, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partialmethod
 from threading import Barrier, BrokenBarrierError
+from typing import Any
 
 import psycopg
 import pytest
@@ -34,6 +35,7 @@ from bulkload.recovery import (
     take_over,
 )
 from bulkload.report import Report
+from bulkload.restore import Restoration
 from bulkload.server import connect, conninfo_of, transaction
 from tests import corpus
 from tests import server as servers
@@ -888,6 +890,103 @@ def test_a_load_goes_on_when_the_lock_is_let_go(
         found.result(timeout=60)
     assert corpus.dump(small) == before
     assert small.execute("SELECT name FROM things").fetchall() == [("a",)]
+
+
+@pytest.mark.usefixtures("hasty")
+def test_readers_get_through_while_a_load_by_batches_waits_to_empty_its_tables(
+    small: Connection, database: str
+) -> None:
+    """As where all is one transaction; whoever is in the way is named."""
+    small.execute("ALTER TABLE things ALTER COLUMN id SET DEFAULT 1")
+
+    def load() -> None:
+        with start(small, PLAN, mode=Mode.STANDARD, clear=True):
+            pass
+
+    with psycopg.connect(database) as holder, ThreadPoolExecutor(1) as threads:
+        holder.execute("SELECT count(*) FROM things")
+        found = threads.submit(load)
+        assert reads_beside(found, database) >= 2
+        said = rf"held by process {holder.info.backend_pid} .*; nothing was changed: run it again"
+        with pytest.raises(ServerError, match=said):
+            found.result()
+        holder.rollback()
+    load()
+    assert small.execute("SELECT count(*) FROM things").fetchone() == (0,)
+    assert small.execute("SELECT current_setting('lock_timeout')").fetchone() == ("0",)
+
+
+def reads_beside(found: Future[Any], database: str) -> int:
+    """How often somebody else could read the things until it was done; none of the reads waits for long."""
+    reads = 0
+    with psycopg.connect(database, autocommit=True) as reader:
+        reader.execute("SET statement_timeout TO '20s'")
+        while not found.done():
+            assert reader.execute("SELECT count(*) FROM things").fetchone() == (50,)
+            reads += 1
+            time.sleep(0.05)
+    return reads
+
+
+@pytest.mark.usefixtures("hasty")
+def test_readers_get_through_while_something_waits_to_be_put_back(
+    small: Connection, database: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A key, which nobody may read beside for a moment. It is told who reads, and waited for till he ends."""
+    before = corpus.dump(small)
+    drop_all(small)
+    finish = Restoration._finish_indexes
+
+    def told() -> bool:
+        return f"waiting for a lock held by process {holder.info.backend_pid} " in caplog.text
+
+    with psycopg.connect(database) as holder, ThreadPoolExecutor(2) as threads:
+
+        def finish_beside(restoration: Restoration, indexes: Any) -> None:
+            holder.execute("SELECT count(*) FROM things")
+            finish(restoration, indexes)
+
+        monkeypatch.setattr(Restoration, "_finish_indexes", finish_beside)
+        found = threads.submit(restore_all, small)
+        telling: Future[None] = Future()
+        reading = threads.submit(reads_beside, telling, database)
+        until = time.monotonic() + 30
+        while not told() and not found.done() and time.monotonic() < until:
+            time.sleep(0.01)
+        time.sleep(0.3)
+        telling.set_result(None)
+        assert reading.result() >= 2
+        assert told()
+        assert not found.done()
+        holder.rollback()
+        assert found.result(timeout=60)
+    assert corpus.dump(small) == before
+
+
+@pytest.mark.usefixtures("hasty")
+def test_what_cannot_be_put_back_for_a_lock_says_who_holds_it(
+    small: Connection, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And is put back the next time."""
+    monkeypatch.setattr(locks, "_ATTEMPTS_TO_RESTORE", 2)
+    before = corpus.dump(small)
+    drop_all(small)
+    prepare = Restoration.restore_foreign_keys
+    with psycopg.connect(database) as holder:
+
+        def read(restoration: Restoration) -> None:
+            if restoration._foreign_keys:
+                holder.execute("LOCK TABLE things IN ROW EXCLUSIVE MODE")
+            prepare(restoration)
+
+        monkeypatch.setattr(Restoration, "restore_foreign_keys", read)
+        said = rf"foreign key .*: held by process {holder.info.backend_pid} .* on .*things; run it again when they"
+        with pytest.raises(RestoreError, match=said):
+            restore_all(small)
+        monkeypatch.undo()
+        holder.rollback()
+    restore_all(small)
+    assert corpus.dump(small) == before
 
 
 def test_two_loads_in_crosswise_order_do_not_lock_each_other_out(small: Connection, database: str) -> None:
