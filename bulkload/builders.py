@@ -26,6 +26,8 @@ Task = Callable[[Connection], None]
 _TOLD_EVERY = 10.0
 """Seconds between two lines of the log about how far the builds are."""
 
+_PAUSE = 0.1
+"""Seconds between two attempts to end what runs."""
 
 _PATIENCE = 10.0
 """Seconds that one more connection is waited for, where the server is full, or gone."""
@@ -99,10 +101,17 @@ class Crew(Builders):
         """End what runs, and begin nothing more."""
         with self._lock:
             self._stopped = True
-            running = [connection for _, connection in self._running.values()]
-        for connection in running:
-            connection.cancel_safe()
-        self._executor.shutdown(cancel_futures=True)
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        # Again and again: a task may be between two statements, as while it waits for a lock with pauses.
+        while running := self._at_work():
+            for connection in running:
+                connection.cancel_safe()
+            time.sleep(_PAUSE)
+        self._executor.shutdown()
+
+    def _at_work(self) -> list[Connection]:
+        with self._lock:
+            return [connection for _, connection in self._running.values()]
 
     def _run(self, what: str, task: Task) -> None:
         with ExitStack() as stack:

@@ -20,6 +20,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg_pool import ConnectionPool
 
 from bulkload import Mode, Plan, ServerError, Table, ledger, locks, record, start
+from bulkload.builders import crew
 from bulkload.choice import Drop, Drops
 from bulkload.definitions import Kind, Logged, Object, from_json, to_json
 from bulkload.errors import ConnectError, RestoreError
@@ -987,6 +988,26 @@ def test_what_cannot_be_put_back_for_a_lock_says_who_holds_it(
         holder.rollback()
     restore_all(small)
     assert corpus.dump(small) == before
+
+
+def test_a_crew_that_is_stopped_ends_what_is_between_two_statements(database: str) -> None:
+    """As a task that waits for a lock with pauses: an interrupt does not wait until it is over."""
+    begun, ends = Barrier(2, timeout=30), list[str]()
+
+    def work(connection: Connection) -> None:
+        begun.wait()
+        time.sleep(0.3)
+        try:
+            connection.execute("SELECT pg_sleep(60)")
+            ends.append("slept")
+        except psycopg.errors.QueryCanceled:
+            ends.append("canceled")
+
+    with pytest.raises(KeyboardInterrupt), crew(database, 1, lambda _connection: None) as builders:
+        builders.submit("sleep", work)
+        begun.wait()
+        raise KeyboardInterrupt
+    assert ends == ["canceled"]
 
 
 def test_two_loads_in_crosswise_order_do_not_lock_each_other_out(small: Connection, database: str) -> None:
