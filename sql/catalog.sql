@@ -93,10 +93,17 @@ WHERE r.contype = 'f' AND r.conparentid = 0 AND r.conrelid <> r.confrelid
 ORDER BY 1
 
 -- estimate_rows --
--- Rows that the planner believes tables have; -1 where one was never analyzed, unless it is seen to be empty.
-SELECT oid::bigint, CASE WHEN reltuples < 0 AND relkind = 'r' AND pg_relation_size(oid) = 0 THEN 0
-                         ELSE reltuples::bigint END
-FROM pg_class WHERE oid = ANY(%(relations)s::oid[])
+-- Rows that the planner believes tables have; -1 where one was never analyzed, unless it is seen to be empty. To look at
+-- one that is locked would be to wait for it.
+SELECT oid::bigint,
+       CASE WHEN reltuples >= 0 OR relkind <> 'r'
+                OR EXISTS (SELECT FROM pg_locks l WHERE l.relation = c.oid AND l.mode = 'AccessExclusiveLock'
+                           AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+                           AND l.pid <> pg_backend_pid())
+            THEN reltuples::bigint
+            WHEN pg_relation_size(oid) = 0 THEN 0
+            ELSE -1 END
+FROM pg_class c WHERE oid = ANY(%(relations)s::oid[])
 
 -- findings --
 -- What about these tables may slow a load down, or change what it writes.
