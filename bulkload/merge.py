@@ -19,7 +19,7 @@ from bulkload.plan import AnyEntity, AnyLookup, AnyRelation, Plan
 from bulkload.report import Report
 from bulkload.server import Connection, refused
 from bulkload.stream import Source, parameters
-from bulkload.tables import Entity, Keep, Key, Replace
+from bulkload.tables import Entity, Keep, Key, Replace, Update
 
 logger = logging.getLogger("bulkload")
 
@@ -47,6 +47,7 @@ class Merge:
         self._key_places = [[column.name for column in encoder.columns].index(name) for name in relation.key]
         self._id = sql.Identifier(relation.id_column) if isinstance(relation, Entity) else None
         self._whole = isinstance(relation.conflict, Replace)
+        self._insert_only = relation.conflict.insert_only if isinstance(relation.conflict, Update) else ()
         self.has_arbiter = frozenset(relation.key) in target.unique_keys
         """Whether a unique index guards the key, so that ON CONFLICT can be used."""
 
@@ -109,7 +110,12 @@ class Merge:
     def _update(self) -> sql.Composed | None:
         source = Source(self._encoder)
         found_by = {0} if self._id is not None else set(self._key_places)
-        places = [place for place in range(len(source.names)) if place not in {*found_by, *self._key_places}]
+        staying = {*found_by, *self._key_places}
+        places = [
+            place
+            for place, column in enumerate(self._encoder.columns)
+            if place not in staying and column.name not in self._insert_only
+        ]
         if self._whole and not places:
             places = self._key_places
         if not places:

@@ -10,7 +10,7 @@ import attrs
 
 from bulkload.errors import UsageError
 from bulkload.records import fields_of
-from bulkload.tables import Entity, Lookup, Relation, Replace
+from bulkload.tables import Entity, Lookup, Relation, Replace, Update
 
 # Relations of different records stand side by side in a plan.
 AnyRelation = Relation[Any]
@@ -106,6 +106,10 @@ def _references(relation: AnyRelation, entities: Mapping[type, AnyEntity]) -> It
     for name in relation.key:
         if name not in relation.columns:
             raise UsageError(f"{relation}: the key column {name} is not among the columns")
+    if isinstance(relation.conflict, Update):
+        for name in relation.conflict.insert_only:
+            if name not in relation.columns or name in relation.key:
+                raise UsageError(f"{relation}: {name}, which is for new rows only, is not a column beside the key")
     for name in relation.columns:
         target = fields[name].target
         if target is None:

@@ -6,6 +6,7 @@ row of the entity whose record is `Item`: the annotation is the foreign key, for
 
 from __future__ import annotations
 
+import copy
 import functools
 import keyword
 import types
@@ -60,6 +61,18 @@ def column_of(name: str) -> Callable[[Iterable[object]], list[object]]:
         return lambda records: list(map(get, records))
     source = f"lambda records: [record.{name} for record in records]"
     return cast("Callable[[Iterable[object]], list[object]]", eval(source))  # noqa: S307 - nothing but a name is in it
+
+
+def with_values_of(last: R, first: R, columns: Iterable[str]) -> R:
+    """A record like the last one, with the values of the first one in these columns."""
+    values = {name: getattr(first, name) for name in columns}
+    if isinstance(last, msgspec.Struct):
+        return cast("R", msgspec.structs.replace(last, **values))
+    made = copy.copy(last)
+    for name, value in values.items():
+        # Frozen as it may be, it is nobody else's yet.
+        object.__setattr__(made, name, value)
+    return made
 
 
 def is_key(cls: type, columns: tuple[str, ...]) -> bool:

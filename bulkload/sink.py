@@ -16,8 +16,8 @@ from bulkload.columns import Column
 from bulkload.errors import UsageError
 from bulkload.fingerprints import NONE
 from bulkload.plan import AnyEntity, AnyRelation, Plan
-from bulkload.records import Id
-from bulkload.tables import Entity, Keep, Key, Lookup, Replace, Table, key_getter
+from bulkload.records import Id, with_values_of
+from bulkload.tables import Entity, Keep, Key, Lookup, Replace, Table, Update, key_getter
 
 R = TypeVar("R")
 
@@ -159,7 +159,8 @@ class Buffers(ABC):
         if not isinstance(relation, Entity):
             if relation.conflict is None:
                 return batch.records.append, batch.records.extend
-            put = _keyed_table_adder(batch, self.key_of(relation) or key_getter(relation.key))
+            key_of = self.key_of(relation) or key_getter(relation.key)
+            put = _keyed_table_adder(batch, key_of, self._met_again(relation, batch.keyed))
             return put, _one_by_one(put)
         ids = new_ids(relation)
         if relation.conflict is None:
@@ -172,7 +173,7 @@ class Buffers(ABC):
     def _keyed_adder(self, relation: AnyEntity, batch: Batch[Any], ids: Iterator[int]) -> Add:
         key_of, keyed, fresh = self.key_of(relation), batch.keyed, batch.fresh
         known = self.known.setdefault(relation, {})
-        keeps, replaces = isinstance(relation.conflict, Keep), isinstance(relation.conflict, Replace)
+        keeps, met_again = isinstance(relation.conflict, Keep), self._met_again(relation, keyed)
 
         def keep(record: Any) -> int:
             key = record if key_of is None else key_of(record)
@@ -187,8 +188,8 @@ class Buffers(ABC):
             identifier = known.get(key)
             if identifier is None:
                 identifier = known[key] = fresh[key] = next(ids)
-            if replaces and key in keyed:
-                self.repeated(relation, key)
+            if met_again is not None and key in keyed:
+                record = met_again(key, record)
             keyed[key] = record
             return identifier
 
@@ -204,6 +205,20 @@ class Buffers(ABC):
         if not keeps:
             return update
         return keep_again if self.looks_again else keep
+
+    def _met_again(self, relation: AnyRelation, keyed: Mapping[Key, Any]) -> Callable[[Key, Any], Any] | None:
+        """What makes the row that counts of one whose key is in the batch; None where it is as good as it comes."""
+        conflict = relation.conflict
+        if isinstance(conflict, Replace):
+
+            def repeated(key: Key, record: Any) -> Any:
+                self.repeated(relation, key)
+                return record
+
+            return repeated
+        if isinstance(conflict, Update) and conflict.insert_only:
+            return lambda key, record: with_values_of(record, keyed[key], conflict.insert_only)
+        return None
 
     @property
     def looks_again(self) -> bool:
@@ -271,7 +286,9 @@ def _one_by_one(add: Add) -> Extend:
     return extend
 
 
-def _keyed_table_adder(batch: Batch[Any], key_of: Callable[[Any], Key]) -> Add:
+def _keyed_table_adder(
+    batch: Batch[Any], key_of: Callable[[Any], Key], met_again: Callable[[Key, Any], Any] | None
+) -> Add:
     keyed = batch.keyed
     if isinstance(batch.relation.conflict, Keep):
 
@@ -283,4 +300,8 @@ def _keyed_table_adder(batch: Batch[Any], key_of: Callable[[Any], Key]) -> Add:
     def put_last(record: Any) -> None:
         keyed[key_of(record)] = record
 
-    return put_last
+    def put(record: Any) -> None:
+        key = key_of(record)
+        keyed[key] = met_again(key, record) if met_again is not None and key in keyed else record
+
+    return put_last if met_again is None else put

@@ -38,7 +38,9 @@ class Update:
     """What exists is brought up to date: the row keeps its id, and is written only where a column differs."""
 
     on: tuple[str, ...] = attrs.field(converter=_columns)
-    """The columns of the key; all others are set."""
+    """The columns of the key."""
+    insert_only: tuple[str, ...] = attrs.field(default=(), converter=_columns, kw_only=True)
+    """Columns that a new row is given and an existing one keeps: when it was seen first, say. All others are set."""
 
 
 @attrs.frozen

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Sequence
-from typing import cast
+from typing import Any, cast
 
+import attrs
 import psycopg
 import pytest
 
@@ -189,6 +190,42 @@ def test_existing_rows_are_treated_by_their_rule(blog: Connection, mode: Mode) -
     assert (tables["posts"].inserted, tables["posts"].updated, tables["tags"].inserted) == (1, 1, 1)
     assert (tables["comments"].deleted, tables["votes"].deleted, tables["covers"].deleted) == (1, 1, 1)
     assert (tables["visits"].inserted, tables["visits"].updated) == (0, 1)
+
+
+@record
+class Seen:
+    name: str
+    first: int
+    last: int
+
+
+@attrs.frozen
+class Sighting:
+    name: str
+    first: int
+    last: int
+
+
+@BOTH
+@pytest.mark.parametrize("kind", [Entity, Table], ids=["entity", "table"])
+@pytest.mark.parametrize("of", [Seen, Sighting], ids=["record", "attrs"])
+@pytest.mark.parametrize("batch_rows", [1, 1000])
+def test_columns_for_new_rows_only_stay(
+    connection: Connection, mode: Mode, kind: type[Entity[Any]], of: type[Any], batch_rows: int
+) -> None:
+    """What the first row of a key had, in whatever batch; and nothing is written where nothing else differs."""
+    connection.execute("CREATE TABLE seen (id serial PRIMARY KEY, name text UNIQUE, first int, last int)")
+    seen = kind("seen", of, ("name", "first", "last"), conflict=Update(on=["name"], insert_only=["first"]))
+    written: list[int] = []
+    for day in (1, 3, 3):
+        with start(connection, Plan(seen), mode=mode, batch_rows=batch_rows) as load:
+            for name, when in (("a", day), ("b", day), ("a", day + 1)):
+                load.add(seen, of(name, when, when))
+        written.append(load.report.tables["seen"].updated)
+        rows = connection.execute("SELECT name, first, last FROM seen ORDER BY 1").fetchall()
+        assert rows == [("a", 1, day + 1), ("b", 1, day)]
+    # One by one, the last sighting of a day is met after the first one, and again the day after.
+    assert written == ([1, 3, 2] if batch_rows == 1 else [0, 2, 0])
 
 
 @BOTH

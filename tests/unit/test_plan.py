@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bulkload import Entity, Id, Keep, Lookup, Plan, Replace, Table, UsageError, record
+from bulkload import Entity, Id, Keep, Lookup, Plan, Replace, Table, Update, UsageError, record
 
 
 @record
@@ -90,3 +90,14 @@ def test_a_lookup_of_a_column_that_is_not_there_is_refused() -> None:
     """Its columns are checked like those of a relation."""
     with pytest.raises(UsageError, match="the column isbn is not a field of Book"):
         Plan(AUTHORS, BOOKS, lookups=[Lookup(BOOKS, on=("isbn",))])
+
+
+@pytest.mark.parametrize("column", ["pages", "title"])
+def test_columns_for_new_rows_only_are_columns_beside_the_key(column: str) -> None:
+    """One that is not written at all is a mistake, and so is one of the key, which never changes."""
+    conflict = Update(on=("title",), insert_only=(column,))
+    books = Entity("books", Book, ("author_id", "sequel_of", "title"), conflict=conflict)
+    with pytest.raises(
+        UsageError, match=f"books: {column}, which is for new rows only, is not a column beside the key"
+    ):
+        Plan(AUTHORS, books)
