@@ -14,7 +14,7 @@ _LARGEST_RUN = 1 << 18
 
 _PIECE = 1 << 16
 """Keys that are kept in one piece. One that grew on and on would be moved again and again, and leave holes in memory
-that are too small for what comes next: of 1.7 million records 300 MB."""
+that are too small for what comes next."""
 
 
 class NewKeys:
