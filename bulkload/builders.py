@@ -105,7 +105,9 @@ class Crew(Builders):
         # Again and again: a task may be between two statements, as while it waits for a lock with pauses.
         while running := self._at_work():
             for connection in running:
-                connection.cancel_safe()
+                # It may have ended at this moment.
+                with suppress(psycopg.Error):
+                    connection.cancel_safe()
             time.sleep(_PAUSE)
         self._executor.shutdown()
 
