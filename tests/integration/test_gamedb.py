@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bulkload import Input, Job, Mode, Rejects, Report, Source, gamedb, run
+from bulkload import Input, Job, Mode, Rejects, Report, Source, gamedb, run, shares
 
 MODES = pytest.mark.parametrize("mode", [Mode.STANDARD, Mode.OPTIMIZED], ids=lambda mode: mode.name.lower())
 # With `Mode.ULTRA`, which is for tables that are emptied first.
@@ -63,6 +65,8 @@ class Database:
         chunk: int = 5000,
         clear: bool = False,
         rejects: Rejects | None = None,
+        executor: Executor | None = None,
+        jobs: int = 1,
     ) -> Report:
         """Import the files."""
         return run(
@@ -73,6 +77,8 @@ class Database:
             clear=clear,
             rejects=rejects if rejects is not None else Rejects(),
             finish=gamedb.refresh_views,
+            executor=executor,
+            jobs=jobs,
         )
 
     def differences(self, paths: Paths) -> list[str]:
@@ -434,19 +440,31 @@ def examples(number: int) -> settings:
 @ALL_MODES
 @examples(25)
 @given(
-    items=st.lists(records(), max_size=8), nanos=st.lists(records(), max_size=4), chunk=st.sampled_from([1, 2, 3, 5000])
+    items=st.lists(records(), max_size=8),
+    nanos=st.lists(records(), max_size=4),
+    chunk=st.sampled_from([1, 2, 3, 5000]),
+    jobs=st.sampled_from([0, 1, 3]),
 )
 def test_any_documents_become_what_they_say(
     database: Database,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     mode: Mode,
     items: list[dict[str, Any]],
     nanos: list[dict[str, Any]],
     chunk: int,
+    jobs: int,
 ) -> None:
-    """The content is that of an independent reading, which passes over what does not fit by rules of its own."""
+    """The content is that of an independent reading, which passes over what does not fit by rules of its own.
+
+    Whether a chunk is mapped here or by others, of however many records, several at a time.
+    """
+    monkeypatch.setattr(shares, "LEAST_BYTES", 0)
     paths = Paths(write(tmp_path / "items.json", items), write(tmp_path / "nanos.json", nanos))
-    report = database.load(paths, mode, chunk=chunk, clear=True, rejects=Rejects(most=MANY))
+    with ThreadPoolExecutor(jobs) if jobs else nullcontext() as executor:
+        report = database.load(
+            paths, mode, chunk=chunk, clear=True, rejects=Rejects(most=MANY), executor=executor, jobs=max(jobs, 1)
+        )
     assert database.differences(paths) == []
     assert [source.read for source in report.sources] == [len(items), len(nanos)]
 
