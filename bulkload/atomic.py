@@ -50,10 +50,11 @@ def start(
     With `clear`, the tables are emptied first, seeded ones not; so are the plan's `dependents` that refer to them, and
     with `cascade` all other tables that do, which are a reason to change nothing without it. In
     `Mode.OPTIMIZED` all of that is one transaction (a savepoint, where the caller is in a transaction already): an
-    exception inside the block, or a crash, leaves the database as it was. A connection that is in no transaction is in
-    autocommit mode for the time of the block. Indexes, keys and foreign keys are dropped
+    exception inside the block, or a crash, leaves the database as it was. Indexes, keys and foreign keys are dropped
     and made again inside it where `drops` says so (None: where that is faster), which changes nothing but the time that
     it takes; `expected`, the rows to come by table, is what it goes by. Locks are taken before anything is changed.
+
+    A connection that is in no transaction is in autocommit mode for the time of the block.
 
     `prepare` is called first, inside the transaction where there is one: it creates what is missing. The account is
     kept in `report`, of which `Load.report` has one anyway.

@@ -180,7 +180,10 @@ def referring_keys(connection: Connection, tables: Iterable[TableName], referenc
 
 
 def estimated_rows(connection: Connection, *targets: Target) -> list[int]:
-    """The planner's estimate of each table's rows; -1 where it was never analyzed. Raises ServerError."""
+    """The planner's estimate of each table's rows; -1 where it was never analyzed, and is not seen to be empty.
+
+    Waits for nobody who has a table locked. Raises ServerError.
+    """
     parameters = {"relations": [target.oid for target in targets]}
     rows = connection.execute(_SQL["estimate_rows"].text, parameters).fetchall()
     found = {oid: int(str(count)) for oid, count in rows}

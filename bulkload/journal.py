@@ -19,13 +19,12 @@ from psycopg import sql
 
 from bulkload import statements
 from bulkload.errors import RecordError
-from bulkload.ledger import CLASS
+from bulkload.ledger import CLASS, WRITING
 from bulkload.report import TableReport
 from bulkload.server import Connection, Step, pipelined, records, refused
 
 _SQL = statements.load("journal")
 
-_WRITING = "writing to the ledger"
 _READING = "reading the ledger"
 
 
@@ -129,7 +128,7 @@ class Journal:
             "rejected": json.dumps([_reject(position, error) for position, error in rejected.items()]),
             "tables": json.dumps(counts),
         }
-        with refused(_WRITING):
+        with refused(WRITING):
             connection.execute(_SQL["note"].text, parameters)
 
 
@@ -184,7 +183,7 @@ def begin(
     """Write down what a load reads, and what is to be the same where it is gone on with. Raises ServerError."""
     lines = [{"input": number, **each._asdict()} for number, each in enumerate(sources)]
     parameters = {"load": load, "sources": json.dumps(lines), "circumstances": json.dumps(circumstances)}
-    with refused(_WRITING):
+    with refused(WRITING):
         connection.execute(_SQL["open"].text, parameters)
 
 

@@ -35,7 +35,7 @@ logger = logging.getLogger("bulkload")
 
 _SQL = statements.load("ledger")
 
-_WRITING = "writing to the ledger"
+WRITING = "writing to the ledger"
 
 # The first half of the advisory locks' keys: no other program is likely to use it.
 CLASS = Int4(0x62756C6B)
@@ -133,7 +133,7 @@ def begin(connection: Connection, kind: str, mode: str, tables: Iterable[str], c
         "kind": kind, "mode": mode, "tables": sorted(tables), "client": _client(), "version": version("bulkload"),
         "catalog": None if catalog is None else _json(catalog), "class": CLASS,
     }  # fmt: skip
-    with refused(_WRITING):
+    with refused(WRITING):
         row = connection.execute(_SQL["begin_load"].text, parameters).fetchone()
     if row is None or not isinstance(row[0], int):
         raise ServerError("the ledger took no line: has somebody put a rule or trigger on bulkload.loads?")
@@ -146,7 +146,7 @@ def begin_again(connection: Connection, load: int, *, together: bool) -> None:
     Gives the sign of life for the session: as `hold_together` or as `hold`. Raises ServerError where somebody else is
     at it.
     """
-    with refused(_WRITING):
+    with refused(WRITING):
         row = connection.execute(_SQL["lock_load"].text, {"class": CLASS, "load": load}).fetchone()
         if row != (True,):
             raise ServerError(f"load {load} runs, or somebody else goes on with it; run this again when it has ended")
@@ -166,7 +166,7 @@ def catalog_of(connection: Connection, load: int) -> Catalog:
 
 def set_catalog(connection: Connection, load: int, catalog: Catalog) -> None:
     """All that a load took away is back: what is there now is what must be there again."""
-    with refused(_WRITING):
+    with refused(WRITING):
         connection.execute(_SQL["set_catalog"].text, {"load": load, "catalog": _json(catalog)})
 
 
@@ -237,7 +237,7 @@ class Line:
 def end(connection: Connection, load: int, state: str, progress: Mapping[str, object] | None = None) -> None:
     """How a load ended: `done` or `failed`."""
     parameters = {"load": load, "state": state, "progress": json.dumps(progress or {})}
-    with refused(_WRITING):
+    with refused(WRITING):
         connection.execute(_SQL["end_load"].text, parameters)
 
 
@@ -281,13 +281,13 @@ def record(connection: Connection, load: int, objects: Iterable[Object]) -> None
         }
         for each in objects
     ]  # fmt: skip
-    with refused(_WRITING), connection.cursor() as cursor:
+    with refused(WRITING), connection.cursor() as cursor:
         cursor.executemany(_SQL["record_dropped"].text, lines)
 
 
 def striking(entry: Entry) -> Step:
     """It is back; a step of the transaction that brought it."""
-    return Step(_WRITING, _SQL["strike"].text, {"id": entry.id})
+    return Step(WRITING, _SQL["strike"].text, {"id": entry.id})
 
 
 def outstanding(connection: Connection, relations: Collection[int] | None = None) -> list[Entry]:

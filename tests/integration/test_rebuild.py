@@ -10,6 +10,7 @@ from psycopg import sql
 
 from bench.line import Line
 from bulkload import Drop, Drops, Entity, Id, Keep, Mode, Plan, Replace, ServerError, Table, record, start
+from bulkload.catalog import describe_table, estimated_rows
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -276,3 +277,16 @@ def test_what_replaced_rows_are_found_by_stays(connection: Connection) -> None:
     assert again(1) == set()
     assert again(2) == {"pieces_page", "words_piece"}
     assert again(3, Drops(indexes=Drop.ALWAYS)) == set()
+
+
+def test_a_table_that_is_locked_is_not_waited_for(connection: Connection, database: str) -> None:
+    """To be told how many rows it has: whether it is empty is found out when it is there for the asking."""
+    connection.execute(BOOK_SCHEMA.encode())
+    words = describe_table(connection, "words", "public")
+    connection.execute("SET lock_timeout TO '2s'")
+    with psycopg.connect(database) as other:
+        other.execute("LOCK TABLE words")
+        assert estimated_rows(connection, words) == [-1]
+    assert estimated_rows(connection, words) == [0]
+    connection.execute("ALTER TABLE words DROP CONSTRAINT words_piece_id_fkey; INSERT INTO words VALUES (1, 1)")
+    assert estimated_rows(connection, words) == [-1]
