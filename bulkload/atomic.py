@@ -73,7 +73,7 @@ def start(
         drops = drops if drops is not None else Drops()
         if mode is Mode.OPTIMIZED:
             prepared = make_ready(connection, plan, schema, drops, expected, report, clear=clear, cascade=cascade)
-            targets = prepared.targets
+            targets, emptied = prepared.targets, prepared.emptied
             away = Rebuild(connection, prepared.choice, report) if prepared.choice.dropped else None
         else:
             targets, away = _described(connection, plan, schema), None
@@ -84,6 +84,8 @@ def start(
                 locks.take(connection, _locks_to_empty(emptied))
                 _clear(connection, emptied, report)
         load = Load(connection, plan, targets, mode=mode, report=report, batch_rows=batch_rows, rebuild=away)
+        if mode is Mode.OPTIMIZED:
+            load.emptied = frozenset(table.relation for table in emptied)
         yield load
         load.complete()
     report.seconds = time.perf_counter() - begin

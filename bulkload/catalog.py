@@ -34,6 +34,7 @@ class Target:
     columns: Mapping[str, Column]
     unique_keys: frozenset[frozenset[str]]
     """The column sets that ON CONFLICT can name."""
+    partitioned: bool
 
     @property
     def identifier(self) -> sql.Identifier:
@@ -59,6 +60,7 @@ class TableName(NamedTuple):
 class _Row:
     relation: int
     table_name: str
+    partitioned: bool
     name: str
     not_null: bool
     has_default: bool
@@ -120,13 +122,17 @@ def describe_table(connection: Connection, table: str, schema: str) -> Target:
 def _targets(connection: Connection, tables: Sequence[str], schema: str) -> dict[str, Target]:
     columns: dict[str, dict[str, Column]] = {}
     oids: dict[str, int] = {}
+    partitioned: set[str] = set()
     with connection.cursor(row_factory=class_row(_Row)) as cursor:
         for row in cursor.execute(_SQL["columns"].text, {"schema": schema, "tables": list(tables)}):
             columns.setdefault(row.table_name, {})[row.name] = row.column()
             oids[row.table_name] = row.relation
+            if row.partitioned:
+                partitioned.add(row.table_name)
     keys = _unique_keys(connection, list(oids.values()))
     return {
-        table: Target(oid, schema, table, columns[table], frozenset(keys.get(oid, ()))) for table, oid in oids.items()
+        table: Target(oid, schema, table, columns[table], frozenset(keys.get(oid, ())), table in partitioned)
+        for table, oid in oids.items()
     }
 
 

@@ -264,6 +264,7 @@ class _Run:
                 cascade=self.cascade, drops=drops, expected=expected, batch_rows=None, prepare=begin, report=report,
             ) as load:  # fmt: skip
                 load.line = line.load if line is not None else None
+                load.alone = idle
                 yield load, line
 
     @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
@@ -76,13 +76,16 @@ class Writer(Protocol, Generic[P]):
 
 
 class CopyWriter(Writer[bytes]):
-    """Rows by COPY in the binary format."""
+    """Rows by COPY in the binary format; frozen, in a table of which `frozen` says so."""
+
+    def __init__(self, frozen: Callable[[Target], bool] = lambda _target: False) -> None:
+        self._frozen = frozen
 
     def encode(self, encoder: Encoder, values: Sequence[Sequence[object]]) -> bytes:
         return encoder.rows(values)
 
     def send(self, connection: Connection, target: Target, encoder: Encoder, payload: bytes) -> int:
-        return _copy(connection, target, encoder, [payload])
+        return _copy(connection, target, encoder, [payload], frozen=self._frozen(target))
 
 
 class InsertWriter(Writer[list[bytes]]):
@@ -113,8 +116,10 @@ def adapt(connection: Connection) -> None:
     connection.adapters.register_dumper(Array, _ArrayDumper)
 
 
-def _copy(connection: Connection, target: Target, encoder: Encoder, blocks: Iterable[bytes]) -> int:
-    statement = _SQL["copy"].format(
+def _copy(
+    connection: Connection, target: Target, encoder: Encoder, blocks: Iterable[bytes], *, frozen: bool = False
+) -> int:
+    statement = _SQL["copy_frozen" if frozen else "copy"].format(
         target=target.identifier,
         columns=sql.SQL(", ").join(sql.Identifier(column.name) for column in encoder.columns),
     )

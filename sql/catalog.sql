@@ -6,7 +6,7 @@
 -- The sequence is the one that the default draws from (a serial column, too, may have been given another than its own),
 -- else the one that the column owns (identity).
 WITH RECURSIVE wanted AS (
-    SELECT c.oid, c.relname, a.attnum, a.attname, a.attnotnull, a.attidentity, a.attgenerated, a.atthasdef,
+    SELECT c.oid, c.relname, c.relkind, a.attnum, a.attname, a.attnotnull, a.attidentity, a.attgenerated, a.atthasdef,
            a.atttypid, a.atttypmod
     FROM pg_class c
     JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -21,6 +21,7 @@ WITH RECURSIVE wanted AS (
 )
 SELECT w.oid::bigint AS relation,
        w.relname AS table_name,
+       w.relkind = 'p' AS partitioned,
        w.attname AS name,
        w.attnotnull OR EXISTS (
            SELECT FROM pg_type d WHERE d.oid = w.atttypid AND d.typtype = 'd' AND d.typnotnull) AS not_null,

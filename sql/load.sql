@@ -18,6 +18,11 @@ TRUNCATE {targets}
 -- Statistics for the planner, which a fresh load has made worthless.
 ANALYZE {targets}
 
+-- copy_frozen --
+-- The same into a table that was emptied in this transaction, which leaves nothing to do for the first who reads the
+-- rows, nor for vacuum.
+COPY {target} ({columns}) FROM STDIN (FORMAT binary, FREEZE)
+
 -- copy --
 -- Rows in the binary format, each field already in its column's own type.
 COPY {target} ({columns}) FROM STDIN (FORMAT binary)
