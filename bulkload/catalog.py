@@ -199,17 +199,22 @@ def estimated_rows(connection: Connection, *targets: Target) -> list[int]:
     return [found[target.oid] for target in targets]
 
 
-def analyze(connection: Connection, filled: Sequence[tuple[Target, int]]) -> None:
-    """Gather statistics for the planner, of tables to which many rows came, for what they had. Raises psycopg.Error.
+def grown(connection: Connection, filled: Sequence[tuple[Target, int]]) -> list[Target]:
+    """Those of the tables to which many rows came, for what they had. Raises psycopg.Error.
 
-    As autovacuum has it, a few rows that come to many are no reason.
+    As autovacuum has it, a few rows that come to many are no reason to gather statistics anew.
     """
     filled = [(target, new) for target, new in filled if new]
     believed = estimated_rows(connection, *(target for target, _ in filled))
-    grown = [target for (target, new), old in zip(filled, believed, strict=True) if new > old * _GROWTH]
-    if grown:
-        targets = sql.SQL(", ").join(target.identifier for target in grown)
-        connection.execute(_LOAD["analyze"].format(targets=targets))
+    return [target for (target, new), old in zip(filled, believed, strict=True) if new > old * _GROWTH]
+
+
+def analyze(connection: Connection, tables: Sequence[Target]) -> None:
+    """Gather statistics of these tables for the planner. Raises ServerError."""
+    if tables:
+        targets = sql.SQL(", ").join(target.identifier for target in tables)
+        with refused("ANALYZE"):
+            connection.execute(_LOAD["analyze"].format(targets=targets))
 
 
 def findings(connection: Connection, targets: Iterable[Target]) -> list[str]:

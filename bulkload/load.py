@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar, cast, overload
 
 from bulkload import ids
-from bulkload.catalog import Target, analyze
+from bulkload.catalog import Target, analyze, grown
 from bulkload.columns import Column
 from bulkload.encode import Encoder
 from bulkload.errors import ServerError
@@ -258,20 +258,27 @@ class Load(Buffers):
         rebuild, self._rebuild = self._rebuild, None
         if rebuild is not None:
             rebuild.restore_indexes()
-        if not self._analyzed:
-            self._analyze()
+        with self._analyzing(rebuild):
+            if self.fingerprints is not None:
+                with self.report.phase("fingerprints"):
+                    self.undo.whole(self.fingerprints.finish)
         if rebuild is not None:
             rebuild.restore_foreign_keys()
-        if self.fingerprints is not None:
-            with self.report.phase("fingerprints"):
-                self.undo.whole(self.fingerprints.finish)
 
-    def _analyze(self) -> None:
-        self._analyzed = True
-        with self.report.phase("analyze"), refused("ANALYZE"):
-            analyze(
-                self.connection, [(self.targets[each], self.report.tables[each.name].inserted) for each in self.plan]
-            )
+    @contextmanager
+    def _analyzing(self, rebuild: Rebuilding | None) -> Generator[None]:
+        """Gather statistics of the tables that have grown, beside what is done in the block where that can be."""
+        tables: list[Target] = []
+        with self.report.phase("analyze"):
+            if not self._analyzed:
+                self._analyzed = True
+                filled = [(self.targets[each], self.report.tables[each.name].inserted) for each in self.plan]
+                with refused("reading the sizes of tables"):
+                    tables = grown(self.connection, filled)
+            if rebuild is None:
+                analyze(self.connection, tables)
+            with nullcontext() if rebuild is None else rebuild.analyzing(tables):
+                yield
 
     def _forget_found(self, written: Iterable[AnyRelation]) -> None:
         names = {relation.name for relation in written}

@@ -10,12 +10,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 import psycopg
 from psycopg import sql
 
+from bulkload.catalog import Target, analyze
 from bulkload.choice import Choice
 from bulkload.definitions import SQL, Index, Kind, Object, Survey, differences, facts, survey
 from bulkload.errors import ServerError
@@ -43,6 +44,11 @@ class Rebuilding(Protocol):
 
     def restore_indexes(self) -> None:
         """Put keys and indexes back, when all rows are in."""
+        ...
+
+    def analyzing(self, tables: Sequence[Target]) -> AbstractContextManager[None]:
+        """Gather statistics of these tables, whose indexes are back: beside what is done in the block, where there are
+        connections for that. Raises ServerError."""
         ...
 
     def restore_foreign_keys(self) -> None:
@@ -83,6 +89,12 @@ class Rebuild(Rebuilding):
                 doing = f"putting back what else there was to the {each}"
                 steps += [Step(doing, statement) for statement in finishing(each)]
             pipelined(self._connection, steps)
+
+    @contextmanager
+    def analyzing(self, tables: Sequence[Target]) -> Generator[None]:
+        """The one connection does it before."""
+        analyze(self._connection, tables)
+        yield
 
     def restore_foreign_keys(self) -> None:
         """Put foreign keys back, and compare the catalog with what it was."""

@@ -21,7 +21,7 @@ from psycopg.pq import TransactionStatus
 from bulkload import atomic, catalog, ledger, statements
 from bulkload.atomic import Prepared
 from bulkload.builders import Builders, crew
-from bulkload.catalog import Stakes, TableName
+from bulkload.catalog import Stakes, TableName, Target
 from bulkload.choice import Drops
 from bulkload.definitions import SQL, Logged, Object, differences, facts
 from bulkload.errors import BulkloadError, RestoreError, ServerError, UsageError, one_line
@@ -257,7 +257,11 @@ class _Rebuild(Rebuilding):
         self._connection = connection
         self._claim = claim
         self._report = report
+        self._builders = builders
         self._restoration = Restoration(connection, _away(connection, claim.load), builders, concurrently=False)
+
+    def _rows(self, table: Target) -> int:
+        return self._report.tables[table.name].inserted
 
     def begin(self, relations: Iterable[int]) -> None:
         self._restoration.begin(relations)
@@ -265,6 +269,14 @@ class _Rebuild(Rebuilding):
     def restore_indexes(self) -> None:
         with self._report.phase("build indexes"):
             self._restoration.restore_indexes()
+
+    @contextmanager
+    def analyzing(self, tables: Sequence[Target]) -> Generator[None]:
+        # The largest first, so that no connection is left with it at the end.
+        for table in sorted(tables, key=self._rows, reverse=True):
+            self._builders.submit(f"statistics of {table}", partial(catalog.analyze, tables=[table]))
+        yield
+        self._builders.wait()
 
     def restore_foreign_keys(self) -> None:
         with self._report.phase("check foreign keys"):
