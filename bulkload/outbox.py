@@ -30,7 +30,7 @@ MOST_COPIED = 32 << 20
 """Bytes of the rows of all tables that may wait for more of theirs, however many tables there are: with twice as many a
 full set of items takes 15 MB more."""
 
-LEAST_BATCH = 8 << 20
+LEAST_BATCH = 16 << 20
 """Bytes of chunks that several connections write, a transaction at a time."""
 
 LEAST_KEPT = 32 << 20

@@ -21,8 +21,8 @@ from bulkload.report import TableReport
 from bulkload.server import Connection, commit_asynchronously, connect, conninfo_of, refused, transaction
 from bulkload.stream import CopyWriter
 
-# Batches for each connection that may wait to be written.
-_MOST_WAITING = 2
+# Batches that may wait beyond those that are written at the moment.
+_MOST_WAITING = 1
 
 _PAUSE = 1.0
 """Seconds between two attempts to cancel what is written."""
@@ -57,7 +57,7 @@ class Writers:
         In a later call here `done` is called when they are in, or `lost` when the server has refused them. Raises what
         an earlier batch failed with, and then has not begun with this one.
         """
-        while self._waiting and (len(self._waiting) >= _MOST_WAITING * self._count or self._waiting[0][0].done()):
+        while self._waiting and (len(self._waiting) >= self._count + _MOST_WAITING or self._waiting[0][0].done()):
             self._take()
         self._waiting.append((self._executor.submit(self._written, rows, records), done, lost))
 
