@@ -9,14 +9,14 @@ import attrs
 
 from bulkload.columns import Column
 from bulkload.errors import BulkloadError, FitError, RecordError
-from bulkload.formats import Slice
+from bulkload.formats import Slice, key_of
 from bulkload.job import Input, Skip
 from bulkload.journal import Done
 from bulkload.memory import Find, MemoryLoad
 from bulkload.path import path_like, path_of
 from bulkload.rejects import Rejects
 from bulkload.report import Report, SourceReport
-from bulkload.sameness import digest
+from bulkload.sameness import digester
 from bulkload.sink import Buffers
 from bulkload.slices import Extract
 from bulkload.tables import key_getter
@@ -142,9 +142,10 @@ class Mapper:
                 if number in chunk.rejected or number in chunk.skipped:
                     continue
                 try:
-                    add(self._load, decode(chunk.pieces[number]))
+                    document = decode(chunk.pieces[number])
+                    add(self._load, document)
                     if marker is not None:
-                        marker.mark(chunk.pieces[number])
+                        marker.mark(chunk.pieces[number], document)
                 except Skip:
                     chunk.skipped.add(number)
                 except RecordError as error:
@@ -193,8 +194,8 @@ class _Marker:
 
     def __init__(self, each: Input, load: Buffers) -> None:
         assert each.job.identity is not None  # noqa: S101 - what has a seed has an identity
-        self._seed = each.seed
-        self._identify = each.job.read.identify
+        self._digest = digester(each.seed)
+        self._identify = key_of(each.job.read)
         self._key_of = key_getter(each.job.identity.key)
         self._rows = load.batches[each.job.identity].keyed
         self._marks = load.marks
@@ -204,13 +205,13 @@ class _Marker:
         """The batch is a new one."""
         self._before = 0
 
-    def mark(self, piece: Slice) -> None:
+    def mark(self, piece: Slice, document: object) -> None:
         """The rows of a record were added."""
         before, self._before = self._before, len(self._rows)
         if self._before == before + 1:
             key = next(reversed(self._rows))
-            if self._key_of(self._rows[key]) == self._identify(piece):
-                self._marks[key] = digest(piece.data, self._seed)
+            if self._key_of(self._rows[key]) == self._identify(piece, document):
+                self._marks[key] = self._digest(piece.data)
 
 
 @attrs.define

@@ -6,8 +6,9 @@ The two are apart so that a source can be cut in one process and its records dec
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import suppress
+from operator import attrgetter
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
 import attrs
@@ -126,6 +127,18 @@ class WithRejects(Generic[D]):
     def as_json(self, piece: Slice) -> bytes:
         """As of the format."""
         return self.read.as_json(_inside(piece))
+
+
+def key_of(read: AnyFormat) -> Callable[[Slice, object], Hashable | None]:
+    """What a format's `identify` is of a record that was decoded, of which it need not be read again where it is JSON.
+
+    A document has its key as it is in the record where its type leaves no room for any other: 0.1 µs instead of 3.5.
+    """
+    inner = read.read if isinstance(read, WithRejects) else read
+    if isinstance(inner, JsonRecords) and (field := inner.key_field):
+        get = attrgetter(field)
+        return lambda _piece, document: get(document)
+    return lambda piece, _document: read.identify(piece)
 
 
 def _reject(data: bytes) -> Reject | None:

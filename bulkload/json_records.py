@@ -18,6 +18,9 @@ D = TypeVar("D")
 
 _RAW = msgspec.json.Decoder(msgspec.Raw)
 
+# Those of a field that never holds what `identify` takes for no key, or for another one.
+_KEY_TYPES = (int, str, int | None, str | None, int | str, int | str | None)
+
 # The plain value that follows a key.
 _PLAIN = re.compile(rb'[ \t\r\n]*:[ \t\r\n]*("(?:[^"\\]++|\\.)*+"|[^ \t\r\n,\[\]{}"]++)', re.DOTALL)
 # An escape; of half a surrogate pair, with a group.
@@ -94,6 +97,15 @@ class JsonRecords(Generic[D]):
             return cast("Hashable", getattr(self._keys.decode(piece.data), "key", None))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
+
+    @property
+    def key_field(self) -> str:
+        """The attribute of a document that holds what `identify` finds; '' where there may be none."""
+        if not issubclass(self.type, msgspec.Struct):
+            return ""
+        fields = {each.encode_name: each for each in msgspec.structs.fields(self.type)}
+        field = fields.get(self.key)
+        return field.name if field is not None and field.type in _KEY_TYPES else ""
 
     def label(self, piece: Slice) -> str:
         """As in `record 153 (AOID 21805)`; without the key where the record does not have it as a plain value."""

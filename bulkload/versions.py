@@ -11,7 +11,7 @@ from bulkload.formats import WithRejects
 from bulkload.job import Input
 from bulkload.packing import is_int8
 from bulkload.plan import AnyEntity
-from bulkload.sameness import Digests, digest
+from bulkload.sameness import Digests, digester
 from bulkload.slices import Extract, Stretch
 
 # Of the 8 bytes for the place of a record.
@@ -109,6 +109,7 @@ class Versions:
         key_of, read = each.job.read.identify, each.job.read
         extracts: list[Extract] | None = []
         stored, same, records = self._stored.get(number), bytearray(), 0
+        digest = digester(each.seed)
         with each.source.open() as reader:
             for pieces in each.job.read.split(reader, each.source.name):
                 if isinstance(pieces, Stretch) and extracts is not None and reader.plain:
@@ -121,7 +122,7 @@ class Versions:
                 records += len(pieces)
                 if stored is not None:
                     for position, data in pieces:
-                        if digest(data, each.seed) in stored:
+                        if digest(data) in stored:
                             same.extend(bytes(position + 1 - len(same)))
                             same[position] = 1
         self._records[number], self._same[number] = records, same

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from bulkload import csv_records, json_split
 from bulkload.errors import RecordError, SourceError
-from bulkload.formats import AnyFormat, CsvRecords, JsonRecords, Slice, WithRejects, path_of
+from bulkload.formats import AnyFormat, CsvRecords, JsonRecords, Slice, WithRejects, key_of, path_of
 from bulkload.slices import Extract, Stretch
 from bulkload.source import Reader
 
@@ -438,6 +438,36 @@ class TestJsonDecode:
         again: JsonRecords[Item] = pickle.loads(pickle.dumps(ITEMS))
         assert again == ITEMS
         assert again.decode(Slice(1, b'{"AOID": 1}')).aoid == 1
+
+
+class _Keyed(msgspec.Struct):
+    aoid: int = msgspec.field(name="AOID", default=0)
+    alias: str | None = None
+    either: int | str | None = None
+    number: float = 0.0
+    other: Literal["a", 1] = 1
+
+
+class TestKeyOf:
+    @pytest.mark.parametrize("key", ["AOID", "alias", "either", "number", "other", "none", ""])
+    @pytest.mark.parametrize(
+        "record",
+        [{"AOID": 5, "number": 1.0, "other": "a"}, {"AOID": 2**70, "alias": "x", "either": 7, "number": 2}, {}],
+    )
+    def test_it_is_what_identify_finds(self, key: str, record: dict[str, object]) -> None:
+        """Whatever the type of the field; of a field that the record leaves out there is no key."""
+        piece = Slice(1, json.dumps(record).encode())
+        for form in (JsonRecords(_Keyed, key=key), WithRejects(JsonRecords(_Keyed, key=key))):
+            if key in record or form.identify(piece) is not None:
+                assert key_of(form)(piece, form.decode(piece)) == form.identify(piece)
+
+    def test_documents_of_other_kinds_are_read_once_more(self) -> None:
+        """An attrs class may name its attributes otherwise, and lines of CSV have no key."""
+        piece = Slice(1, b'{"AOID": 5}')
+        form = JsonRecords(dict[str, object], key="AOID")
+        assert key_of(form)(piece, form.decode(piece)) == 5
+        lines = CsvRecords(list[str])
+        assert key_of(lines)(Slice(1, b"a,b"), ["a", "b"]) is None
 
 
 class TestJsonLabel:
