@@ -82,10 +82,12 @@ def draw(load: Load, all_ids: Mapping[AnyEntity, Ids], records: int) -> None:
 
 def _cut(blocks: Sequence[Block], count: int) -> tuple[list[Block], list[Block]]:
     """The first so many ids, and the others."""
-    first, others = list[Block](), list[Block]()
-    for block in blocks:
-        head, tail = block.cut(max(count, 0))
-        count -= len(block.ids)
-        first += [head] if head.ids else []
-        others += [tail] if tail.ids else []
-    return first, others
+    first, place = list[Block](), 0
+    while place < len(blocks) and count >= len(blocks[place].ids):
+        first.append(blocks[place])
+        count -= len(blocks[place].ids)
+        place += 1
+    if not count or place == len(blocks):
+        return first, list(blocks[place:])
+    head, tail = blocks[place].cut(count)
+    return [*first, head], [tail, *blocks[place + 1 :]]

@@ -6,7 +6,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 
-from bulkload.packing import is_int8
+from bulkload.packing import int8s, is_int8
 from bulkload.tables import Key
 
 # Numbers of a sorted run that is not merged any more: 10 MB while it is made.
@@ -31,7 +31,7 @@ class NewKeys:
         """Whether one of these is among them."""
         if not self._others.keys().isdisjoint(keys):
             return True
-        numbers = sorted(key for key in keys if is_int8(key))
+        numbers = sorted(int8s(keys) or filter(is_int8, keys))
         return bool(numbers) and any(_meet(run, numbers) for run in self._runs)
 
     def add(self, keys: Sequence[Key], ids: Sequence[int]) -> None:
@@ -40,12 +40,16 @@ class NewKeys:
             self._pieces.append((array("q"), array("q")))
         numbers, numbers_ids = self._pieces[-1]
         before = len(numbers)
-        for key, identifier in zip(keys, ids, strict=True):
-            if is_int8(key):
-                numbers.append(key)
-                numbers_ids.append(identifier)
-            else:
-                self._others[key] = identifier
+        if (added := int8s(keys)) is not None:
+            numbers.extend(added)
+            numbers_ids.extend(ids)
+        else:
+            for key, identifier in zip(keys, ids, strict=True):
+                if is_int8(key):
+                    numbers.append(key)
+                    numbers_ids.append(identifier)
+                else:
+                    self._others[key] = identifier
         run = sorted(numbers[before:])
         while self._runs and len(self._runs[-1]) <= len(run) and len(run) < _LARGEST_RUN:
             run = sorted([*self._runs.pop(), *run])

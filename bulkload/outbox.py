@@ -85,6 +85,8 @@ class Outbox:
         self._load = load
         self._report = report
         self._rows: dict[AnyRelation, list[tuple[Pending, bytes]]] = {relation: [] for relation in load.plan}
+        self._sizes: dict[AnyRelation, int] = dict.fromkeys(load.plan, 0)
+        """Their bytes."""
         self._pending: list[Pending] = []
         """What a refusal undoes; the chunk whose rows are put is the last."""
         self._size = 0
@@ -104,7 +106,8 @@ class Outbox:
         if rows:
             self._rows[relation].append((self._pending[-1], rows))
             self._size += len(rows)
-        if sum(len(data) for _, data in self._rows[relation]) >= LEAST_COPIED:
+            self._sizes[relation] += len(rows)
+        if self._sizes[relation] >= LEAST_COPIED:
             self._write(relation)
 
     def end(self, *, written: bool = False) -> None:  # noqa: ARG002 - of several only
@@ -131,6 +134,7 @@ class Outbox:
         self._load.undo.back()
         for rows in self._rows.values():
             rows.clear()
+        self._sizes = dict.fromkeys(self._sizes, 0)
         chunks, self._pending, self._size = self._pending, [], 0
         return chunks
 
@@ -148,6 +152,7 @@ class Outbox:
 
     def _write(self, relation: AnyRelation) -> None:
         rows, self._rows[relation] = self._rows[relation], []
+        size, self._sizes[relation] = self._sizes[relation], 0
         if not rows:
             return
         # A foreign key may have stayed.
@@ -160,7 +165,7 @@ class Outbox:
             self._refused = rows
             raise
         if not self._load.undo.kept:
-            self._size -= sum(len(data) for _, data in rows)
+            self._size -= size
 
 
 class SeveralOutbox(Outbox):

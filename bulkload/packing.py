@@ -24,6 +24,14 @@ def is_int8(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and value in _INT8
 
 
+def int8s(values: Sequence[object]) -> array[int] | None:
+    """The values, where all of them are numbers that eight bytes hold."""
+    try:
+        return array("q", cast("Sequence[int]", values))
+    except (TypeError, OverflowError):
+        return None
+
+
 class Lane(NamedTuple):
     """Where the values of a column are in rows that are all of one width.
 

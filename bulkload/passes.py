@@ -96,7 +96,7 @@ class Passes:
             for number, positions in sorted(revived.items()):
                 counts = self._report.sources[number]
                 left = {position for position in positions if position not in self._past[number].done}
-                same = {position for position in left if self._versions.is_same(number, position)}
+                same = set(filter(self._versions.is_same(number), left))
                 counts.superseded -= len(left)
                 counts.unchanged += len(same)
                 if left > same:
@@ -108,8 +108,10 @@ class Passes:
 
     def _but(self, number: int, left_out: set[int]) -> Callable[[int], bool]:
         """Whether the record at a position is none of these, and not unchanged."""
-        is_same = self._versions.is_same
-        return lambda position: position not in left_out and not is_same(number, position)
+        is_same = self._versions.is_same(number)
+        if not self._versions.unchanged(number):
+            return lambda position: position not in left_out
+        return lambda position: position not in left_out and not is_same(position)
 
     def _pass(self, number: int, counts: SourceReport, write: Write, counted: Callable[[int], bool]) -> None:
         selection = Selection(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from itertools import pairwise
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from bulkload.formats import WithRejects
 from bulkload.job import Input
-from bulkload.packing import is_int8
+from bulkload.packing import int8s, is_int8
 from bulkload.plan import AnyEntity
 from bulkload.sameness import Digests, digester
 from bulkload.slices import Extract, Stretch
@@ -71,10 +71,10 @@ class Versions:
         """The positions in an input that a later version supersedes."""
         return {place.position for place in self._left_out if place.input == number}
 
-    def is_same(self, number: int, position: int) -> bool:
-        """Whether a record is as it was loaded last."""
+    def is_same(self, number: int) -> Callable[[int], bool]:
+        """Whether the record at a position of an input is as it was loaded last."""
         same = self._same.get(number, b"")
-        return position < len(same) and same[position] == 1
+        return lambda position: position < len(same) and same[position] == 1
 
     def unchanged(self, number: int, done: Collection[int] = ()) -> int:
         """How many records of an input count and are as they were loaded last, those that are `done` left out."""
@@ -147,8 +147,9 @@ class _Met:
 
     def add(self, number: int, positions: Sequence[int], keys: Sequence[Hashable | None]) -> None:
         """Add the keys of records of an input; None for one that has none."""
-        if all(map(is_int8, keys)):
-            self._numbers.extend(cast("Sequence[int]", keys))
+        numbers = int8s(keys)
+        if numbers is not None:
+            self._numbers.extend(numbers)
             self._places.extend([number << _POSITION_BITS | position for position in positions])
             return
         for position, key in zip(positions, keys, strict=True):
