@@ -168,7 +168,7 @@ class Buffers(ABC):
         add = self._keyed_adder(relation, batch, ids)
         if not isinstance(relation.conflict, Keep) or self.looks_again:
             return add, _one_by_one(add)
-        return add, _keeping(self.key_of(relation), self.known[relation], add)
+        return add, _keeping(batch, self.key_of(relation), self.known[relation], ids)
 
     def _keyed_adder(self, relation: AnyEntity, batch: Batch[Any], ids: Iterator[int]) -> Add:
         key_of, keyed, fresh = self.key_of(relation), batch.keyed, batch.fresh
@@ -265,15 +265,24 @@ def _entity_extender(batch: Batch[Any], ids: Iterator[int]) -> Extend:
     return extend
 
 
-def _keeping(key_of: Callable[[Any], Key] | None, known: Mapping[Key, int], add: Add) -> Extend:
+def _keeping(
+    batch: Batch[Any], key_of: Callable[[Any], Key] | None, known: dict[Key, int], ids: Iterator[int]
+) -> Extend:
+    keyed, fresh = batch.keyed, batch.fresh
+
     def extend(records: Iterable[Any]) -> list[int]:
         rows = list(records)
-        found = list(map(known.get, rows if key_of is None else map(key_of, rows)))
+        keys = rows if key_of is None else list(map(key_of, rows))
+        found = list(map(known.get, keys))
         # None, or an id that is 0.
         if not all(found):
-            found = [
-                add(row) if identifier is None else identifier for row, identifier in zip(rows, found, strict=True)
-            ]
+            for place, key in enumerate(keys):
+                if found[place] is None:
+                    identifier = known.get(key)
+                    if identifier is None:
+                        identifier = known[key] = fresh[key] = next(ids)
+                        keyed[key] = rows[place]
+                    found[place] = identifier
         return cast("list[int]", found)
 
     return extend
