@@ -57,7 +57,7 @@ class Encoder:
         for run in self._runs:
             if run.packing is not None:
                 try:
-                    rows = run.packing.rows(values[run.places])
+                    rows = run.packing.rows(values[run.places], len(values[0]))
                 except (TypeError, OverflowError):
                     pass  # A NULL, or a value that does not fit: the general way tells them apart.
                 else:
@@ -78,10 +78,9 @@ class Encoder:
         packing = self._runs[0].packing
         if packing is None or len(self._runs) > 1:
             return None
-        zeros = [0] * len(values[0])
         try:
             return packing.rows(
-                [zeros if place in gaps else column for place, column in enumerate(values)]
+                [None if place in gaps else column for place, column in enumerate(values)], len(values[0])
             ), packing.lanes
         except (TypeError, OverflowError):
             return None

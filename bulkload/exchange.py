@@ -11,24 +11,26 @@ none. So a chunk can be mapped anywhere, and again where a process is lost.
 
 from __future__ import annotations
 
+import sys
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, pairwise
-from typing import NamedTuple
+from typing import Final, NamedTuple, cast
 
 from bulkload.errors import SchemaError
 from bulkload.packing import Lane
 from bulkload.slices import Extract, Slice
 from bulkload.source import Source
 
-FIRST_STAND_IN = -(2**63) - 1
-"""Stands for the first key of an entity, the number below for the second one, and so on.
+FIRST_STAND_IN = 2**63
+"""Stands for the first key of an entity, the next number for the second one, and so on.
 
-It is below all that a sequence can give, so that a stand-in is never taken for an id.
+It is above all that a sequence can give, so that a stand-in is never taken for an id.
 """
 
-_NUMBERS = "I"
+_NUMBERS: Final = "I"
 """How the numbers of keys are packed; as `array.array` has it."""
+_UPPER = array(_NUMBERS, [FIRST_STAND_IN >> 32]).tobytes()
 
 
 class Sent(NamedTuple):
@@ -156,9 +158,12 @@ class Settled(NamedTuple):
 def numbered(stand_ins: Iterable[object]) -> bytes | None:
     """The numbers of the keys that these stand for; None where there is something else among them."""
     try:
-        return array(_NUMBERS, [FIRST_STAND_IN - value for value in stand_ins]).tobytes()  # type: ignore[operator]  # what is no number raises
+        # Halves of eight bytes each, of which the upper one says that it is a stand-in: 20 ns, and 55 to subtract.
+        halves = memoryview(array("Q", cast("Iterable[int]", stand_ins))).cast("B").cast(_NUMBERS)
     except (TypeError, OverflowError):
         return None
+    lower, upper = (halves[::2], halves[1::2]) if sys.byteorder == "little" else (halves[1::2], halves[::2])
+    return lower.tobytes() if upper.tobytes() == _UPPER * len(upper) else None
 
 
 def numbers(packed: bytes) -> array[int]:
@@ -171,5 +176,5 @@ def numbers(packed: bytes) -> array[int]:
 def resolved(values: Sequence[object], ids: Sequence[int]) -> list[object]:
     """The values of a column, ids instead of stand-ins."""
     return [
-        ids[FIRST_STAND_IN - value] if isinstance(value, int) and value <= FIRST_STAND_IN else value for value in values
+        ids[value - FIRST_STAND_IN] if isinstance(value, int) and value >= FIRST_STAND_IN else value for value in values
     ]

@@ -226,7 +226,7 @@ def _by_range(pieces: Sequence[_Notes]) -> Iterator[tuple[Sequence[int], bytes]]
 
 def _array(ids: Sequence[int]) -> Array:
     # As an array has its elements: each behind its length.
-    return Array(struct.pack("!iiIii", 1, 0, _INT8_OID, len(ids), 1) + _ELEMENTS.rows([ids]))
+    return Array(struct.pack("!iiIii", 1, 0, _INT8_OID, len(ids), 1) + _ELEMENTS.rows([ids], len(ids)))
 
 
 def _statement(block: str, entity: AnyEntity, target: Target) -> sql.Composed:

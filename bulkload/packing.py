@@ -63,11 +63,15 @@ class Packing:
         begins = [len(header) + sum(sizes[:place]) + 4 * (place + 1) for place in range(len(sizes))]
         self.lanes = [Lane(code, begin, len(self._row)) for code, begin in zip(codes, begins, strict=True)]
 
-    def rows(self, values: Sequence[Sequence[object]]) -> bytes:
-        """The rows, one after the other, of one sequence of values for each code. Raises as `packed` does."""
-        found = bytearray(self._row) * len(values[0])
+    def rows(self, values: Sequence[Sequence[object] | None], count: int) -> bytes:
+        """So many rows, one after the other, of one sequence of values for each code; zeros where there is none.
+
+        Raises as `packed` does.
+        """
+        found = bytearray(self._row) * count
         for lane, column in zip(self.lanes, values, strict=True):
-            lane.lay(found, column)
+            if column is not None:
+                lane.lay(found, column)
         return bytes(found)
 
     def cut(self, rows: bytes) -> list[bytes]:

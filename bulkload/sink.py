@@ -26,8 +26,8 @@ class Sink(Protocol):
     """What a mapping needs of a load. Nothing is sent while a row is added; an id is final when it is returned.
 
     In a load whose transactions are a batch each (`Mode.STANDARD`), and in worker processes, the id of a row with a
-    conflict rule is a stand-in (a negative number); ids go into records, into fields that are annotated as such, and
-    nowhere else.
+    conflict rule is a stand-in, a number that is nobody's id; ids go into records, into fields that are annotated as
+    such, and nowhere else.
     """
 
     @overload

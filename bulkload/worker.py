@@ -171,7 +171,7 @@ class _Dictionary:
 
 class _StandIns(Iterator[int]):
     def __init__(self, before: int) -> None:
-        self._first = FIRST_STAND_IN - before
+        self._first = FIRST_STAND_IN + before
         self.begin()
 
     def begin(self) -> None:
@@ -179,7 +179,7 @@ class _StandIns(Iterator[int]):
 
     def __next__(self) -> int:
         found = self._next
-        self._next = found - 1
+        self._next = found + 1
         return found
 
 

@@ -7,9 +7,11 @@ import json
 import pickle
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bulkload import BulkloadError, Input, Source, of_ddl
-from bulkload.exchange import FIRST_STAND_IN, Mapped, Sent, Short, Task
+from bulkload.exchange import FIRST_STAND_IN, Mapped, Sent, Short, Task, numbered, numbers, resolved
 from bulkload.worker import ChunkRows, Spec, map_chunk
 from tests import mappings
 
@@ -62,7 +64,7 @@ def keys(mapped: Mapped | Short, relation: str) -> tuple[list[object], list[obje
     """The stand-ins that were told of, counted from 0, and the values of the first column of the key."""
     assert isinstance(mapped, Mapped)
     found = [rows for rows in mapped.rows if rows.relation == relation]
-    numbers = [FIRST_STAND_IN - number for rows in found for number in rows.values[0] if isinstance(number, int)]
+    numbers = [number - FIRST_STAND_IN for rows in found for number in rows.values[0] if isinstance(number, int)]
     return list(numbers), [value for rows in found for value in rows.values[1]]
 
 
@@ -122,3 +124,26 @@ def test_a_process_forgets_keys_that_are_too_many(monkeypatch: pytest.MonkeyPatc
     assert isinstance(first, Mapped)
     assert isinstance(second, Mapped)
     assert second.dictionary != first.dictionary
+
+
+NUMBERS = st.integers(-(2**64), FIRST_STAND_IN - 1) | st.integers(FIRST_STAND_IN + 2**32, 2**65)
+OTHERS = NUMBERS | st.none() | st.booleans() | st.floats() | st.text(max_size=1)
+STAND_INS = st.integers(0, 2**32 - 1).map(lambda number: FIRST_STAND_IN + number)
+
+
+@given(st.lists(STAND_INS))
+def test_stand_ins_are_numbered_from_the_first(stand_ins: list[int]) -> None:
+    """Packed, and put in their place where there are other values beside them."""
+    packed = numbered(stand_ins)
+    assert packed is not None
+    assert list(numbers(packed)) == [each - FIRST_STAND_IN for each in stand_ins]
+    told = list(range(100, 200))
+    near = [min(each, FIRST_STAND_IN + 99) for each in stand_ins]
+    assert resolved([None, 5, *near], told) == [None, 5, *(told[each - FIRST_STAND_IN] for each in near)]
+
+
+@given(st.lists(STAND_INS), OTHERS)
+def test_what_is_no_stand_in_is_not_numbered(stand_ins: list[object], other: object) -> None:
+    """An id that is known from elsewhere, say, be it the largest or the smallest that there is."""
+    for place in {0, len(stand_ins) // 2, len(stand_ins)}:
+        assert numbered([*stand_ins[:place], other, *stand_ins[place:]]) is None
