@@ -101,9 +101,11 @@ class JsonRecords(Generic[D]):
     @property
     def key_field(self) -> str:
         """The attribute of a document that holds what `identify` finds; '' where there may be none."""
-        if not issubclass(self.type, msgspec.Struct):
+        # It may be no class at all, as `dict[str, object]`.
+        kind = cast("object", self.type)
+        if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
             return ""
-        fields = {each.encode_name: each for each in msgspec.structs.fields(self.type)}
+        fields = {each.encode_name: each for each in msgspec.structs.fields(kind)}
         field = fields.get(self.key)
         return field.name if field is not None and field.type in _KEY_TYPES else ""
 

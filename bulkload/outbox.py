@@ -31,7 +31,8 @@ MOST_COPIED = 32 << 20
 full set of items takes 15 MB more."""
 
 LEAST_BATCH = 16 << 20
-"""Bytes of chunks that several connections write, a transaction at a time."""
+"""Bytes of chunks that several connections write, a transaction at a time: a full set of items takes 825 round trips
+instead of the 1,339 of 8 MiB."""
 
 LEAST_KEPT = 32 << 20
 """Bytes of chunks behind which the savepoint is moved, in a load that has one: so much is undone by a refusal."""
