@@ -4,10 +4,12 @@
 -- take_ids --
 -- A block of ids. Where nobody else draws from the sequence meanwhile the values are evenly spaced, and only the first
 -- and the last are sent; else all of them.
--- Aggregated as they are drawn, in 0.6 µs each; kept first in a materialized CTE, in 1.5 µs (PostgreSQL 18).
+-- Aggregated as they are drawn, in 0.6 µs each; kept first in a materialized CTE, in 1.5 µs (PostgreSQL 18). Beside
+-- generate_series in one list, nextval would be called once more than there are rows.
 SELECT first, last, step, CASE WHEN last - first <> (%(count)s - 1) * step THEN ids END
 FROM (SELECT min(id) AS first, max(id) AS last, array_agg(id) AS ids
-      FROM (SELECT nextval(%(sequence)s::regclass) AS id, generate_series(1, %(count)s)) AS drawn) AS block,
+      FROM (SELECT nextval(%(sequence)s::regclass) AS id FROM (SELECT generate_series(1, %(count)s)) AS each) AS drawn
+     ) AS block,
      (SELECT abs(seqincrement) AS step FROM pg_sequence WHERE seqrelid = %(sequence)s::regclass) AS sequence
 
 -- truncate --
