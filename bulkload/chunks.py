@@ -143,9 +143,10 @@ class Mapper:
                     continue
                 try:
                     document = decode(chunk.pieces[number])
-                    add(self._load, document)
                     if marker is not None:
-                        marker.mark(chunk.pieces[number], document)
+                        marker.add(chunk.pieces[number], document)
+                    else:
+                        add(self._load, document)
                 except Skip:
                     chunk.skipped.add(number)
                 except RecordError as error:
@@ -199,18 +200,22 @@ class _Marker:
         self._key_of = key_getter(each.job.identity.key)
         self._rows = load.batches[each.job.identity].keyed
         self._marks = load.marks
+        self._add, self._load = each.job.add, load
         self.begin()
 
     def begin(self) -> None:
         """The batch is a new one."""
         self._before = 0
 
-    def mark(self, piece: Slice, document: object) -> None:
-        """The rows of a record were added."""
+    def add(self, piece: Slice, document: object) -> None:
+        """Add the rows of a record. Raises what its mapping does."""
+        # Before the mapping, which may change the document.
+        record_key = self._identify(piece, document)
+        self._add(self._load, document)
         before, self._before = self._before, len(self._rows)
         if self._before == before + 1:
             key = next(reversed(self._rows))
-            if self._key_of(self._rows[key]) == self._identify(piece, document):
+            if self._key_of(self._rows[key]) == record_key:
                 self._marks[key] = self._digest(piece.data)
 
 

@@ -101,9 +101,9 @@ class JsonRecords(Generic[D]):
     @property
     def key_field(self) -> str:
         """The attribute of a document that holds what `identify` finds; '' where there may be none."""
-        # It may be no class at all, as `dict[str, object]`.
+        # It may be no class at all, as `dict[str, object]`; and what it does to itself may change the key.
         kind = cast("object", self.type)
-        if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+        if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)) or hasattr(kind, "__post_init__"):
             return ""
         fields = {each.encode_name: each for each in msgspec.structs.fields(kind)}
         field = fields.get(self.key)
