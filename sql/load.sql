@@ -20,14 +20,14 @@ TRUNCATE {targets}
 -- Statistics for the planner, which a fresh load has made worthless.
 ANALYZE {targets}
 
+-- copy --
+-- Rows in the binary format, each field already in its column's own type.
+COPY {target} ({columns}) FROM STDIN (FORMAT binary)
+
 -- copy_frozen --
 -- The same into a table that was emptied in this transaction, which leaves nothing to do for the first who reads the
 -- rows, nor for vacuum.
 COPY {target} ({columns}) FROM STDIN (FORMAT binary, FREEZE)
-
--- copy --
--- Rows in the binary format, each field already in its column's own type.
-COPY {target} ({columns}) FROM STDIN (FORMAT binary)
 
 -- read_keys --
 -- All keys of a table, for a load that meets most of them. One more than is wanted tells that there are too many.
