@@ -8,6 +8,7 @@ The second run fails where a ratio has become more than 15 % worse than it was i
 
 from __future__ import annotations
 
+import compileall
 import json
 from argparse import ArgumentTypeError
 from collections.abc import Generator, Iterator, Mapping
@@ -17,6 +18,7 @@ from typing import cast
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
+import bulkload
 from bench import gate
 from bench.common import ITEMS
 from bulkload import Input, Source, embedded, gamedb
@@ -29,6 +31,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="FILE",
         help="the --benchmark-json of an earlier run, to hold the ratios against",
     )
+
+
+def pytest_configure() -> None:
+    """Compile the modules, as they are where they were installed: worker processes may be told to leave no files."""
+    compileall.compile_dir(Path(bulkload.__file__).parent, quiet=1)
 
 
 def _results(file: str) -> object:
