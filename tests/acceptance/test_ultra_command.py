@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import signal
 import subprocess
 import time
@@ -64,9 +65,17 @@ def on_a_terminal(site: Site, answer: bytes | signal.Signals, *arguments: str | 
         start_new_session=True,
     )
     os.close(theirs)
-    said, answered = b"", False
+    said, answered, until = b"", False, time.monotonic() + PATIENCE
     with process, os.fdopen(ours, "r+b", buffering=0) as terminal:
         while True:
+            if not select.select([terminal], [], [], 1)[0]:
+                if time.monotonic() > until:
+                    process.kill()
+                    pytest.fail(f"it waits; it said {said.decode()}")
+                if answered and isinstance(answer, signal.Signals):
+                    # It may have come just before the command began to wait for the answer: Python looks for it then.
+                    process.send_signal(answer)
+                continue
             try:
                 part = terminal.read(4096)
             except OSError:
