@@ -115,8 +115,13 @@ class Outbox:
         """All rows of the chunk are put; or `written`, and nothing of it waits. Raises ServerError."""
         self._pending[-1].whole = True
         self._pending[-1].count()
-        if self._size >= (LEAST_KEPT if self._load.undo.kept else MOST_COPIED):
-            self.empty()
+        if self._load.undo.kept:
+            if self._size >= LEAST_KEPT:
+                self.empty()
+            return
+        while self._size >= MOST_COPIED:
+            # No more than must be: while this process writes, it hands nothing out.
+            self._write(max(self._sizes, key=self._sizes.__getitem__))
 
     def end_source(self) -> None:
         """All rows of a source are put. Those of the next one can be written with them, where none can be refused."""
