@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any, TypeVar, cast, overload
 
 from bulkload import ids
@@ -137,6 +138,10 @@ class Load(Buffers):
         self.clear()
         self._room = self._batch_rows
 
+    def is_of_one(self, target: Target) -> bool:
+        """Whether all rows of a table are written by one transaction, outside any savepoint, since it was emptied."""
+        return self.alone and not self.undo.kept and target.oid in self.emptied
+
     def _is_frozen(self, target: Target) -> bool:
         """Whether rows of a table are frozen as they are written.
 
@@ -145,7 +150,7 @@ class Load(Buffers):
         an open cursor, nor to a partitioned table. Index builds and checks of foreign keys take 0.95 times the time
         (PostgreSQL 18). (https://www.postgresql.org/docs/current/sql-copy.html, FREEZE)
         """
-        return self.alone and not self.undo.kept and target.oid in self.emptied and not target.partitioned
+        return self.is_of_one(target) and not target.partitioned
 
     def _write_all(self, payloads: Mapping[AnyRelation, Any]) -> None:
         self._keyed.begin()
@@ -261,7 +266,7 @@ class Load(Buffers):
         with self._analyzing(rebuild):
             if self.fingerprints is not None:
                 with self.report.phase("fingerprints"):
-                    self.undo.whole(self.fingerprints.finish)
+                    self.undo.whole(partial(self.fingerprints.finish, self.is_of_one))
         if rebuild is not None:
             rebuild.restore_foreign_keys()
 

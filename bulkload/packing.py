@@ -48,7 +48,10 @@ class Lane(NamedTuple):
 
     def lay(self, rows: bytearray, values: Sequence[object]) -> None:
         """Put the values in their places. Raises as `packed` does."""
-        data = packed(self.code, values)
+        self.put(rows, packed(self.code, values))
+
+    def put(self, rows: bytearray, data: bytes) -> None:
+        """Put values in their places that are packed already, one after the other."""
         size = struct.calcsize(f"!{self.code}")
         for byte in range(size):
             rows[self.offset + byte :: self.width] = data[byte::size]
@@ -66,11 +69,13 @@ class Packing:
     def rows(self, values: Sequence[Sequence[object] | None], count: int) -> bytes:
         """So many rows, one after the other, of one sequence of values for each code; zeros where there is none.
 
-        Raises as `packed` does.
+        Bytes are values that are packed already. Raises as `packed` does.
         """
         found = bytearray(self._row) * count
         for lane, column in zip(self.lanes, values, strict=True):
-            if column is not None:
+            if isinstance(column, bytes):
+                lane.put(found, column)
+            elif column is not None:
                 lane.lay(found, column)
         return bytes(found)
 

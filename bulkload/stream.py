@@ -123,7 +123,13 @@ def _copy(
         target=target.identifier,
         columns=sql.SQL(", ").join(sql.Identifier(column.name) for column in encoder.columns),
     )
-    with refused(f"COPY into {target}", target.name), connection.cursor() as cursor:
+    with refused(f"COPY into {target}", target.name):
+        return copy_encoded(connection, statement, blocks)
+
+
+def copy_encoded(connection: Connection, statement: sql.Composed, blocks: Iterable[bytes]) -> int:
+    """COPY rows that are encoded, a block at a time; returns the server's own count of them."""
+    with connection.cursor() as cursor:
         with cursor.copy(statement) as copy:
             copy.write(_HEADER)
             for block in blocks:

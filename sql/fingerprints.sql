@@ -54,6 +54,14 @@ FROM (
 JOIN {target} AS t ON t.{id} = n.row_id AND t.{id} BETWEEN %(first)s AND %(last)s
 WHERE n.digest <> %(none)s::bytea
 
+-- this_version --
+-- What this transaction gives to the rows that it writes.
+SELECT txid_current() % 4294967296
+
+-- copy --
+-- Those of rows that are all written by this transaction.
+COPY bulkload.fingerprints (relation, row_id, row_version, digest) FROM STDIN (FORMAT binary)
+
 -- remove --
 -- Those of rows whose own version does not tell that what belongs to them has changed.
 DELETE FROM bulkload.fingerprints WHERE relation = %(relation)s AND row_id = ANY(%(ids)s)

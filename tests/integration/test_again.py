@@ -144,6 +144,26 @@ def test_the_same_files_twice_write_nothing(
     assert gamedb.differences(gamedb.expected(*paths), gamedb.actual(items)) == []
 
 
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_rows_of_emptied_tables_are_known_again(
+    shop: Connection, load: Load, monkeypatch: pytest.MonkeyPatch, elsewhere: bool
+) -> None:
+    """There the load knows what version its rows are, and does not look at them; so it is of several versions, too."""
+    monkeypatch.setattr(shares, "LEAST_BYTES", 0)
+    records = [*ORDERS, orders.order(3, lines=[["p9", 5]])]
+    with ThreadPoolExecutor(1) if elsewhere else nullcontext() as executor:
+        for _ in range(2):
+            assert fates(load(shop, records, clear=True, executor=executor)) == (20, 0, 1, 0)
+            kept = shop.execute(
+                "SELECT f.row_id FROM bulkload.fingerprints f JOIN orders o ON o.id = f.row_id AND "
+                "o.xmin = f.row_version WHERE f.relation = 'orders'::regclass ORDER BY 1"
+            ).fetchall()
+            assert kept == shop.execute("SELECT id FROM orders ORDER BY 1").fetchall()
+            assert shop.execute("SELECT count(*) FROM bulkload.fingerprints").fetchall() == [(20,)]
+        assert fates(load(shop, records, executor=executor)) == (0, 20, 1, 0)
+    assert content(shop) == said(records)
+
+
 @WAYS
 def test_what_is_new_or_changed_is_written_and_nothing_else(
     shop: Connection, load: Load, monkeypatch: pytest.MonkeyPatch, mode: Mode, elsewhere: bool
