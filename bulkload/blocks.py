@@ -62,12 +62,16 @@ class Ids:
 
     def used(self, given: Sequence[Block], count: int, records: int) -> None:
         """A chunk used so many of those that it was given."""
-        self._per_record = max(self._per_record, count / records)
+        self._needed(count, records)
         self._left += _cut(given, count)[1]
 
-    def short(self, given: Sequence[Block], records: int) -> None:
-        """A chunk had too few; others that were given as few may follow."""
-        self._per_record = max(self._per_record, 2 * sum(len(block.ids) for block in given) / records)
+    def short(self, given: Sequence[Block], count: int, records: int) -> None:
+        """A chunk used none of those that it was given, since it needs so many, of this or of another entity."""
+        self._needed(count, records)
+        self._left += given
+
+    def _needed(self, count: int, records: int) -> None:
+        self._per_record = max(self._per_record, count / records)
 
 
 def draw(load: Load, all_ids: Mapping[AnyEntity, Ids], records: int) -> None:

@@ -141,9 +141,10 @@ class Mapped(NamedTuple):
 
 
 class Short(NamedTuple):
-    """The chunk needs more ids of an entity than it was given. Nothing came of it."""
+    """The chunk needs more ids than it was given. Nothing came of it."""
 
-    entity: str
+    used: Mapping[str, int]
+    """How many it takes of each entity."""
 
 
 class Settled(NamedTuple):

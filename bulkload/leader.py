@@ -77,6 +77,7 @@ class Leader(Blaming):
             rejects,
             report,
             submit,
+            jobs,
             _MOST_ON_THEIR_WAY * jobs,
             Outbox(load, report) if writers is None else SeveralOutbox(load, report, writers),
             {entity: Ids() for entity in entities},
@@ -135,6 +136,8 @@ class _Way:
     rejects: Rejects
     report: Report
     submit: Callable[[Task], Future[Mapped | Short]]
+    first: int
+    """Chunks of a source that are on their way until one of them is back."""
     most: int
     """Chunks that may be on their way."""
     outbox: Outbox
@@ -171,6 +174,8 @@ class _Pass:
         self._settler = Settler(way.load, way.report, plan, way.dictionaries, way.new)
         self._entities = [relation for relation in plan if isinstance(relation, Entity)]
         self._on_their_way: deque[_OnItsWay] = deque()
+        self._learned = False
+        """Whether any chunk told how many ids its records need."""
 
     def run(self) -> None:
         """Raises what `Mapper.run` does, and what a process fails with, in the order of the chunks."""
@@ -191,7 +196,7 @@ class _Pass:
         self._chunks.end()
 
     def _hand_out(self) -> None:
-        while len(self._on_their_way) < self._way.most:
+        while len(self._on_their_way) < (self._way.most if self._learned else self._way.first):
             with self._way.report.phase("read"):
                 handout = self._chunks.take()
             if handout is None:
@@ -223,14 +228,14 @@ class _Pass:
         while True:
             with self._way.report.phase("wait for workers"):
                 found = self._result(chunk)
+            self._learned = True
             records = len(chunk.task.records.positions)
-            used: Mapping[str, int] = {} if isinstance(found, Short) else found.used
             for entity, blocks in chunk.given.items():
-                self._way.ids[entity].used(blocks, used.get(entity.name, 0), records)
+                ids, used = self._way.ids[entity], found.used.get(entity.name, 0)
+                (ids.short if isinstance(found, Short) else ids.used)(blocks, used, records)
             if isinstance(found, Short):
-                entity = self._settler.entity(found.entity)
-                self._way.ids[entity].short(chunk.given[entity], records)
-                self._again(chunk)
+                # By itself: the keys of chunks that the process maps before it does so come later here.
+                self._again(chunk, forget=True)
                 continue
             if not self._settler.knows(found):
                 # The answer in which the process told of them was lost, or comes later.
@@ -305,7 +310,7 @@ class _Pass:
             # Of keys that are all new, no row is written twice.
             self._way.outbox.empty()
             with self._way.report.phase("fingerprints"):
-                fingerprints.store()
+                fingerprints.store(self._way.load.is_of_one)
 
     def _done(self, pending: Pending, position: int) -> None:
         """The rows of a chunk are written; the source was read so far for it."""

@@ -67,8 +67,6 @@ def map_chunk(spec: bytes, task: Task) -> Mapped | Short:
     try:
         with unhurried_collector():
             return _work(spec).map(task)
-    except _OutOfIds as error:
-        return Short(error.entity)
     except BulkloadError:
         raise
     except Exception as error:
@@ -104,7 +102,7 @@ class _Work:
         }
         self._dictionary = _Dictionary()
 
-    def map(self, task: Task) -> Mapped:
+    def map(self, task: Task) -> Mapped | Short:
         report, rejects = Report(), _Rejected()
         each = self._inputs[task.input]
         chunk = Chunk(task.input, each, task.records.slices(each.source))
@@ -117,6 +115,8 @@ class _Work:
 
         def encode(_done: Done) -> None:
             nonlocal marks
+            if rows.short:
+                return
             with report.phase("encode"):
                 encoded[:] = rows.encoded()
                 if each.seed and each.job.identity is not None:
@@ -124,6 +124,10 @@ class _Work:
 
         try:
             Mapper(rows, self._columns, rows.find_id, rejects, report).map(chunk, encode)
+            used = rows.used()
+            if rows.short:
+                rows.discard()
+                return Short(used)
         except BaseException:
             # Nobody will be told of the keys that are new in it.
             rows.discard()
@@ -131,7 +135,7 @@ class _Work:
         finally:
             rows.let_go()
         return Mapped(
-            encoded, rejects.taken, len(chunk.skipped), rows.used(), self._dictionary.token, before, report.phases,
+            encoded, rejects.taken, len(chunk.skipped), used, self._dictionary.token, before, report.phases,
             marks,
         )  # fmt: skip
 
@@ -145,12 +149,6 @@ class _Rejected(Rejects):
 
     def put(self, form: Format[object], piece: Slice, error: RecordError) -> None:  # noqa: ARG002 - the leader's part
         self.taken.append((piece.position, piece.data, error))
-
-
-class _OutOfIds(BaseException):
-    def __init__(self, entity: str) -> None:
-        super().__init__(entity)
-        self.entity = entity
 
 
 class _Dictionary:
@@ -182,6 +180,11 @@ class _StandIns(Iterator[int]):
         self._next = found + 1
         return found
 
+    @property
+    def taken(self) -> int:
+        """How many."""
+        return self._next - self._first
+
 
 class ChunkRows(Buffers):
     """The rows of a chunk."""
@@ -193,6 +196,8 @@ class ChunkRows(Buffers):
         self._new = task.new
         self._stand_ins: list[_StandIns] = []
         self._blocks = {name: [(block, iter(block)) for block in blocks] for name, blocks in task.ids.items()}
+        self._beyond: dict[str, _StandIns] = {}
+        """What is given out when there are no more ids, so that one learns how many it takes."""
         known = dictionary.of(
             each for each in plan if isinstance(each, Entity) and isinstance(each.conflict, Keep)
         )  # fmt: skip
@@ -245,10 +250,16 @@ class ChunkRows(Buffers):
         """All rows, as far as they can be encoded. Raises FitError for what does not fit, be it encoded or not."""
         return [self._encoded(relation, batch) for relation, batch in self.batches.items() if len(batch)]
 
+    @property
+    def short(self) -> bool:
+        """Whether there were too few ids."""
+        return any(beyond.taken for beyond in self._beyond.values())
+
     def used(self) -> dict[str, int]:
-        """How many ids were taken of the blocks."""
+        """How many ids were taken, or would have been."""
         return {
-            name: sum(len(block) - length_hint(left) for block, left in blocks) for name, blocks in self._blocks.items()
+            name: beyond.taken + sum(len(block) - length_hint(left) for block, left in self._blocks.get(name, ()))
+            for name, beyond in self._beyond.items()
         }
 
     def _encoded(self, relation: AnyRelation, batch: Batch[Any]) -> Rows:
@@ -280,7 +291,8 @@ class ChunkRows(Buffers):
         if self._is_shared(entity):
             self._stand_ins.append(made := _StandIns(self.known_before.get(entity.name, 0)))
             return made
-        return chain(chain.from_iterable(left for _, left in self._blocks.get(entity.name, ())), _none(entity))
+        beyond = self._beyond[entity.name] = _StandIns(0)
+        return chain(chain.from_iterable(left for _, left in self._blocks.get(entity.name, ())), beyond)
 
 
 def _with_gaps(
@@ -297,8 +309,3 @@ def _with_gaps(
     return Rows(
         relation.name, rows, [Gap(entity.name, lanes[place], stood_for[place] or b"") for place, entity in gaps.items()]
     )
-
-
-def _none(entity: AnyEntity) -> Iterator[int]:
-    raise _OutOfIds(entity.name)
-    yield 0  # what makes it a generator, which raises no sooner than its first value is wanted

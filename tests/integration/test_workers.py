@@ -39,7 +39,7 @@ from bulkload import (
     shares,
     workers,
 )
-from bulkload.exchange import Mapped
+from bulkload.exchange import Mapped, Short, Task
 from tests import mappings
 
 ServerConnection = psycopg.Connection[tuple[object, ...]]
@@ -224,6 +224,30 @@ def test_records_that_need_more_ids_than_those_before(posts: ServerConnection, t
     for number, size in enumerate(sizes):
         rows = posts.execute("SELECT number FROM parts WHERE slug = %s ORDER BY id", [f"p{number}"]).fetchall()
         assert [value for (value,) in rows] == list(range(size))
+
+
+class Recording(ThreadPoolExecutor):
+    """Keeps what is called, and what comes back."""
+
+    def __init__(self, workers: int) -> None:
+        super().__init__(workers)
+        self.tasks: list[Task] = []
+        self.futures: list[Future[Any]] = []
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self.tasks.append(args[1])
+        self.futures.append(future := super().submit(fn, *args, **kwargs))
+        return future
+
+
+def test_no_chunk_is_mapped_again_but_for_ids(items: ServerConnection, files: gamedb.Files) -> None:
+    """And then once: what processes know of keys is in the order of their chunks again."""
+    with Recording(2) as executor:
+        run(items, inputs(files)[:2], clear=True, chunk=10, jobs=2, executor=executor)
+    short = [future for future in executor.futures if isinstance(future.result(), Short)]
+    chunks = {(task.input, task.records.positions[0]) for task in executor.tasks}
+    assert short
+    assert len(executor.tasks) == len(chunks) + len(short)
 
 
 def test_what_was_mapped_is_let_go(items: ServerConnection, files: gamedb.Files) -> None:
