@@ -18,7 +18,7 @@ from bulkload import json_split
 from bulkload.csv_records import CsvRecords
 from bulkload.json_records import JsonRecords
 from bulkload.path import path_of
-from bulkload.slices import Slice
+from bulkload.slices import Keys, Slice
 from bulkload.source import Reader
 
 __all__ = ["AnyFormat", "CsvRecords", "Format", "JsonRecords", "Reject", "Slice", "WithRejects", "path_of"]
@@ -100,9 +100,7 @@ class WithRejects(Generic[D]):
 
     def split(self, reader: Reader, name: str) -> Iterator[list[Slice]]:
         """As of the format; or the lines of a file of rejects, which is told by its first line."""
-        if _REJECT.match(reader.peek(64)) and _reject(reader.peek(_LOOK_AHEAD).split(b"\n", 1)[0]) is not None:
-            return json_split.split(reader, name)
-        return self.read.split(reader, name)
+        return json_split.split(reader, name) if _is_of_rejects(reader) else self.read.split(reader, name)
 
     def decode(self, piece: Slice) -> D:
         """As of the format."""
@@ -129,6 +127,14 @@ class WithRejects(Generic[D]):
         return self.read.as_json(_inside(piece))
 
 
+def split_keys(read: AnyFormat, reader: Reader, name: str) -> Iterator[list[Slice] | Keys]:
+    """As the format's `split`, but of records the keys alone, as its `identify` has them, where that is quicker."""
+    inner = read
+    if isinstance(read, WithRejects) and not _is_of_rejects(reader):
+        inner = read.read
+    return inner.split_keys(reader, name) if isinstance(inner, JsonRecords) else read.split(reader, name)
+
+
 def key_of(read: AnyFormat) -> Callable[[Slice, object], Hashable | None]:
     """What a format's `identify` is of a record that was decoded, of which it need not be read again where it is JSON.
 
@@ -139,6 +145,11 @@ def key_of(read: AnyFormat) -> Callable[[Slice, object], Hashable | None]:
         get = attrgetter(field)
         return lambda _piece, document: get(document)
     return lambda piece, _document: read.identify(piece)
+
+
+def _is_of_rejects(reader: Reader) -> bool:
+    """Whether a source is a file of rejects, by its first line."""
+    return bool(_REJECT.match(reader.peek(64))) and _reject(reader.peek(_LOOK_AHEAD).split(b"\n", 1)[0]) is not None
 
 
 def _reject(data: bytes) -> Reject | None:

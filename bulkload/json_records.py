@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Iterator, Mapping
-from typing import Generic, TypeVar, cast
+from typing import Generic, Protocol, TypeVar, cast
 
 import attrs
 import msgspec
 
 from bulkload import json_split
 from bulkload.errors import RecordError, shown
-from bulkload.slices import Slice
+from bulkload.slices import Keys, Slice
 from bulkload.source import Reader
 
 D = TypeVar("D")
@@ -40,6 +40,12 @@ _JSON_NAMES: Mapping[type, str] = {
 }  # fmt: skip
 
 
+class _Keyed(Protocol):
+    """What of a record is read for its key."""
+
+    key: int | str | None
+
+
 @attrs.frozen
 class JsonRecords(Generic[D]):
     """JSON records of one type: an array of them, one a line (JSON Lines), or objects one after another.
@@ -53,16 +59,19 @@ class JsonRecords(Generic[D]):
     key: str = ""
     """The field that identifies a record to a person, by its name in the JSON; '' for none."""
     _decoder: msgspec.json.Decoder[D] = attrs.field(init=False, eq=False, repr=False)
-    _keys: msgspec.json.Decoder[msgspec.Struct] | None = attrs.field(init=False, eq=False, repr=False)
+    _keys: msgspec.json.Decoder[_Keyed] | None = attrs.field(init=False, eq=False, repr=False)
+    _all_keys: msgspec.json.Decoder[list[_Keyed]] | None = attrs.field(init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "_decoder", msgspec.json.Decoder(self.type))
-        keys = None
+        keys = all_keys = None
         if self.key:
             # Of a record, this reads the one field and passes over the others.
             field = ("key", int | str | None, msgspec.field(name=self.key, default=None))
-            keys = msgspec.json.Decoder(msgspec.defstruct("Keyed", [field], gc=False))
+            keyed = msgspec.defstruct("Keyed", [field], gc=False)
+            keys, all_keys = msgspec.json.Decoder(keyed), msgspec.json.Decoder(list[keyed])  # type: ignore[valid-type]
         object.__setattr__(self, "_keys", keys)
+        object.__setattr__(self, "_all_keys", all_keys)
 
     def __reduce__(self) -> tuple[object, ...]:
         # A msgspec Decoder does not pickle.
@@ -71,6 +80,10 @@ class JsonRecords(Generic[D]):
     def split(self, reader: Reader, name: str) -> Iterator[list[Slice]]:
         """Records are numbered from 1. Raises SourceError, with the record and the byte of the content."""
         return json_split.split(reader, name)
+
+    def split_keys(self, reader: Reader, name: str) -> Iterator[list[Slice] | Keys]:
+        """As `split`, but of records the keys alone, as `identify` has them, where that is quicker."""
+        return json_split.split_keys(reader, name, self._identify_all)
 
     def decode(self, piece: Slice) -> D:
         """Raises RecordError: not JSON, not UTF-8, or not of the type, then with the path and the value to blame."""
@@ -94,9 +107,18 @@ class JsonRecords(Generic[D]):
         if self._keys is None:
             return None
         try:
-            return cast("Hashable", getattr(self._keys.decode(piece.data), "key", None))
+            return self._keys.decode(piece.data).key
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
+
+    def _identify_all(self, array: bytes) -> list[Hashable | None]:
+        """The keys of an array's records. Raises ValueError where one has none that `identify` takes for one."""
+        if self._all_keys is None:
+            raise ValueError("no key is asked for")
+        try:
+            return [record.key for record in self._all_keys.decode(array)]
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise ValueError("a record without a key") from error
 
     @property
     def key_field(self) -> str:

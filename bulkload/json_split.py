@@ -14,12 +14,13 @@ bracket or a quote.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import cast
 
 import msgspec
 
 from bulkload.errors import SourceError
-from bulkload.slices import Extract, Slice, Stretch, Window
+from bulkload.slices import Extract, Keys, Slice, Stretch, Window
 from bulkload.source import Reader
 
 # Bytes read at once: what stays in a core's cache while it is copied and looked through. 128 KiB are as fast, 1 MiB is
@@ -50,13 +51,30 @@ _BLANKS_IN_LINE = re.compile(rb"[ \t\r]*+")
 _SEAM = re.compile(rb'\}[ \t\r\n]*,[ \t\r\n]*\{[ \t\r\n]*"[^"\\]*"[ \t\r\n]*:')
 
 
+KeysOf = Callable[[bytes], Sequence[Hashable | None]]
+"""The keys of the elements of an array. Raises ValueError where they are not to be had of all of them in one go."""
+
+
 def split(reader: Reader, name: str, window: int = _WINDOW, limit: int = _LIMIT) -> Iterator[list[Slice]]:
     """The records of a source, read `window` bytes at a time; a record has at most `limit` bytes.
 
     The first byte that is not blank decides what it is. Raises SourceError, with the record, and the byte of the
     content.
     """
-    text = _Text(reader, name, "record", window, limit)
+    return cast("Iterator[list[Slice]]", _split(_Text(reader, name, "record", window, limit)))
+
+
+def split_keys(
+    reader: Reader, name: str, keys_of: KeysOf, window: int = _WINDOW, limit: int = _LIMIT
+) -> Iterator[list[Slice] | Keys]:
+    """As `split`, but of an array's records the keys alone, as far as `keys_of` finds them.
+
+    To cut 267 MB into 157,000 records and find the key of each takes 0.87 s, this 0.42 (CPython 3.11).
+    """
+    return _split(_Text(reader, name, "record", window, limit, keys_of))
+
+
+def _split(text: _Text) -> Iterator[list[Slice] | Keys]:
     first = text.peek()
     if first is None:
         raise text.error("is empty: there is no JSON in it; check how it was made")
@@ -85,6 +103,12 @@ class _Text(Window):
     _seam = b""
     _seam_comma = 0
 
+    def __init__(
+        self, reader: Reader, name: str, unit: str, window: int, limit: int, keys_of: KeysOf | None = None
+    ) -> None:
+        super().__init__(reader, name, unit, window, limit)
+        self._keys_of = keys_of
+
     def peek(self) -> int | None:
         """The next byte that is not blank, moved to; None at the end of the source."""
         while True:
@@ -100,7 +124,7 @@ class _Text(Window):
         """What stands here, for a message."""
         return self.data[self.at : self.at + 20]
 
-    def array(self) -> Iterator[list[Slice]]:
+    def array(self) -> Iterator[list[Slice] | Keys]:
         """The elements of the array at hand, to the end of the source."""
         self.at += 1
         after = self.peek()
@@ -181,10 +205,15 @@ class _Text(Window):
         if batch:
             yield batch
 
-    def _elements(self) -> list[Slice]:
+    def _elements(self) -> list[Slice] | Keys:
         """The next elements of an array, at least one, and `at` moved behind them. Blanks are skipped before."""
         while True:
             for cut in self._cuts():
+                if keys := self._proven_by_keys(cut):
+                    extract = self._extract(len(keys), cut, _elements)
+                    self.number += len(keys)
+                    self.at = cut
+                    return Keys(extract, keys)
                 if records := self._proven(cut):
                     found = self._stretch(records, cut, _elements)
                     self.at = cut
@@ -254,6 +283,15 @@ class _Text(Window):
         except ValueError:
             return []
 
+    def _proven_by_keys(self, cut: int) -> Sequence[Hashable | None]:
+        """The keys of the elements from here to `cut`, where these are whole elements that have some; else none."""
+        if cut <= self.at or self._keys_of is None:
+            return []
+        try:
+            return self._keys_of(_in_brackets(memoryview(self.data)[self.at : cut]))
+        except ValueError:
+            return []
+
     def _scanned(self) -> int | None:
         """Where the value at hand ends by its brackets and quotes; None where the window ends first."""
         if self.data[self.at] in b",]}":
@@ -276,8 +314,10 @@ class _Text(Window):
 
     def _stretch(self, records: Sequence[bytes], end: int, cut: Callable[[bytes], Sequence[bytes]]) -> Stretch:
         """The records from here to `end`, as `cut` cuts them."""
-        extract = Extract(self.offset, self.offset + end - self.at, self.number, len(records), cut)
-        return Stretch(extract, self._slices(records))
+        return Stretch(self._extract(len(records), end, cut), self._slices(records))
+
+    def _extract(self, records: int, end: int, cut: Callable[[bytes], Sequence[bytes]]) -> Extract:
+        return Extract(self.offset, self.offset + end - self.at, self.number, records, cut)
 
     def _cut_off(self) -> SourceError:
         end = self.offset - self.at + len(self.data)
@@ -288,9 +328,13 @@ def _elements(data: bytes | memoryview) -> list[bytes]:
     """The elements of an array's content. Raises ValueError."""
     try:
         # bytes copies a Raw, which would keep its whole window, and nothing else.
-        return list(map(bytes, _RAWS.decode(b"".join((b"[", data, b"]")))))
+        return list(map(bytes, _RAWS.decode(_in_brackets(data))))
     except (msgspec.DecodeError, RecursionError) as error:
         raise ValueError("no elements of an array") from error
+
+
+def _in_brackets(data: bytes | memoryview) -> bytes:
+    return b"".join((b"[", data, b"]"))
 
 
 def _lines(data: bytes) -> list[bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import NamedTuple
 
 from bulkload.errors import SourceError
@@ -50,6 +50,13 @@ class Stretch(list[Slice]):
     def __init__(self, extract: Extract, slices: Iterable[Slice]) -> None:
         super().__init__(slices)
         self.extract = extract
+
+
+class Keys(NamedTuple):
+    """The keys of records that stand together in a source, which are not cut out of it."""
+
+    extract: Extract
+    keys: Sequence[Hashable | None]
 
 
 class Window:

@@ -7,12 +7,12 @@ from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from bulkload.formats import WithRejects
+from bulkload.formats import WithRejects, split_keys
 from bulkload.job import Input
 from bulkload.packing import int8s, is_int8
 from bulkload.plan import AnyEntity
 from bulkload.sameness import Digests, digester
-from bulkload.slices import Extract, Stretch
+from bulkload.slices import Extract, Keys, Stretch
 
 # Of the 8 bytes for the place of a record.
 _POSITION_BITS = 48
@@ -111,11 +111,19 @@ class Versions:
         stored, same, records = self._stored.get(number), bytearray(), 0
         digest = digester(each.seed)
         with each.source.open() as reader:
-            for pieces in each.job.read.split(reader, each.source.name):
-                if isinstance(pieces, Stretch) and extracts is not None and reader.plain:
+            # Of what is held against nothing, the keys will do.
+            lists = (
+                split_keys(read, reader, each.source.name) if stored is None else read.split(reader, each.source.name)
+            )
+            for pieces in lists:
+                if isinstance(pieces, (Stretch, Keys)) and extracts is not None and reader.plain:
                     extracts.append(pieces.extract)
                 else:
                     extracts = None
+                if isinstance(pieces, Keys):
+                    met.add(number, pieces.extract.positions, pieces.keys)
+                    records += len(pieces.keys)
+                    continue
                 if isinstance(read, WithRejects):
                     met.older.update(Place(number, piece.position) for piece in filter(read.superseded, pieces))
                 met.add(number, [piece.position for piece in pieces], list(map(key_of, pieces)))

@@ -10,7 +10,7 @@ import json
 import pickle
 import re
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import Annotated, Literal, cast
 
 import attrs
@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from bulkload import csv_records, json_split
 from bulkload.errors import RecordError, SourceError
 from bulkload.formats import AnyFormat, CsvRecords, JsonRecords, Slice, WithRejects, key_of, path_of
-from bulkload.slices import Extract, Stretch
+from bulkload.slices import Extract, Keys, Stretch
 from bulkload.source import Reader
 
 WINDOWS = st.integers(1, 64)
@@ -34,9 +34,31 @@ def opened(data: bytes) -> Reader:
     return Reader(io.BytesIO(MARK + data), "items.json")
 
 
+KEYED = JsonRecords(dict, key="DBType")
+
+
+def keys(data: bytes, window: int, limit: int) -> Iterator[tuple[int, Hashable | None]]:
+    """The positions of the records and their keys, where these are not cut out for them."""
+    for found in json_split.split_keys(opened(data), "items.json", KEYED._identify_all, window, limit):
+        if isinstance(found, Keys):
+            assert len(cut_again(data, found.extract)) == len(found.keys)
+            yield from zip(found.extract.positions, found.keys, strict=True)
+        else:
+            yield from ((piece.position, KEYED.identify(piece)) for piece in found)
+
+
 def json_slices(data: bytes, window: int = 1 << 18, limit: int = 1 << 28) -> list[Slice]:
-    lists = list(json_split.split(opened(data), "items.json", window, limit))
+    """The records; their keys are found in the same way, and what is wrong with the source."""
+    try:
+        lists = list(json_split.split(opened(data), "items.json", window, limit))
+    except SourceError as error:
+        with pytest.raises(SourceError, match=f"^{re.escape(str(error))}$"):
+            list(keys(data, window, limit))
+        raise
     assert all(lists)
+    assert list(keys(data, window, limit)) == [
+        (piece.position, KEYED.identify(piece)) for pieces in lists for piece in pieces
+    ]
     for pieces in lists:
         if isinstance(pieces, Stretch):
             assert cut_again(data, pieces.extract) == pieces
@@ -136,6 +158,14 @@ class TestJsonArrays:
         assert [json.loads(element) for element in elements] == json.loads(text)
         assert json_parts(text, window) == elements
         assert json_parts(text) == elements
+
+    @given(arrays(OBJECTS))
+    def test_keys_need_no_slices(self, array: tuple[bytes, list[bytes]]) -> None:
+        """Where all records of a window are objects."""
+        text, elements = array
+        found = list(json_split.split_keys(opened(text), "items.json", KEYED._identify_all))
+        assert [each.keys for each in found if isinstance(each, Keys)] == [[1] * len(elements)] * bool(elements)
+        assert len(found) == bool(elements)
 
     @given(arrays(VALUES | OBJECTS | DAMAGED), WINDOWS)
     @settings(max_examples=300)
