@@ -20,7 +20,7 @@ import psycopg
 
 from bench.common import CORES
 from bulkload import Input, Mode, Source, gamedb, run
-from bulkload.passes import unhurried_collector
+from bulkload.mapping.passes import unhurried_collector
 
 MODES = {mode.value for mode in Mode}
 

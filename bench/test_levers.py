@@ -20,9 +20,10 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.common import CORES, ITEMS, counts, fresh, import_all, rounds
-from bulkload import Input, Mode, embedded, shares
-from bulkload.choice import Drop, Drops
-from bulkload.ultra import Levers
+from bulkload import Input, Mode, embedded
+from bulkload.rebuild.choice import Drop, Drops
+from bulkload.rows.ultra import Levers
+from bulkload.workers import shares
 
 ON = Drop(os.environ.get("BULKLOAD_BENCH_DROP", "auto"))
 OFF = Drop.NEVER

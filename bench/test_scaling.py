@@ -27,7 +27,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.common import CORES, ITEMS, counts, fresh, import_all, markdown, rounds, tell
 from bench.measure import postmaster, processor_seconds
-from bulkload import Input, Mode, Report, embedded, shares
+from bulkload import Input, Mode, Report, embedded
+from bulkload.workers import shares
 
 # Half typed, as asynchronous as not.
 Client: Any = _Client

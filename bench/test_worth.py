@@ -2,8 +2,8 @@
 
     pytest bench/test_worth.py -s
 
-The figures are the constants of `bulkload.choice.COSTS`. Each kind is measured on a table of its own: rows into as many
-by COPY, with and without it, in turn; then it is made anew. What counts is the ratio of the two costs.
+The figures are the constants of `bulkload.rebuild.choice.COSTS`. Each kind is measured on a table of its own: rows into
+as many by COPY, with and without it, in turn; then it is made anew. What counts is the ratio of the two costs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from bulkload import copy_rows, embedded
-from bulkload.choice import COSTS
+from bulkload.rebuild.choice import COSTS
 
 ROWS = int(os.environ.get("BULKLOAD_BENCH_ROWS", "300000"))
 ROUNDS = 3

@@ -8,13 +8,7 @@ It is synchronous: a load keeps one connection and one core busy, or several cor
 code, call it in a thread (`await asyncio.to_thread(...)`) with a connection of its own.
 """
 
-from bulkload.atomic import start
-from bulkload.catalog import existing_tables
-from bulkload.census import check
-from bulkload.choice import Drop, Drops
-from bulkload.chunks import Progress
-from bulkload.columns import Column, ColumnType, of_ddl
-from bulkload.csv_records import CsvRecords
+from bulkload.encoding.columns import Column, ColumnType, of_ddl
 from bulkload.errors import (
     BulkloadError,
     ConnectError,
@@ -30,26 +24,32 @@ from bulkload.errors import (
     UsageError,
     shown,
 )
-from bulkload.formats import Format, Slice, WithRejects
-from bulkload.job import Input, Job, Skip
-from bulkload.json_records import JsonRecords
-from bulkload.load import Load
-from bulkload.memory import MemoryLoad
-from bulkload.mode import Mode
-from bulkload.plan import Plan
-from bulkload.records import Id, record
-from bulkload.recovery import Recovery, recover
-from bulkload.rejects import Rejects
-from bulkload.report import Report, SourceReport, TableReport
-from bulkload.runner import run
-from bulkload.server import Connection, connect, refused
-from bulkload.sink import Sink
-from bulkload.source import Reader, Source
+from bulkload.mapping.census import check
+from bulkload.mapping.chunks import Progress
+from bulkload.mapping.job import Input, Job, Skip
+from bulkload.model.mode import Mode
+from bulkload.model.plan import Plan
+from bulkload.model.records import Id, record
+from bulkload.model.report import Report, SourceReport, TableReport
+from bulkload.model.tables import Entity, Keep, Lookup, Replace, Table, Update
+from bulkload.rebuild.choice import Drop, Drops
+from bulkload.rebuild.recovery import Recovery, recover
+from bulkload.rows.atomic import start
+from bulkload.rows.load import Load
+from bulkload.rows.memory import MemoryLoad
+from bulkload.rows.sink import Sink
+from bulkload.rows.stream import copy_rows
+from bulkload.rows.ultra import Levers
+from bulkload.runs.runner import run
+from bulkload.server.catalog import existing_tables
+from bulkload.server.connection import Connection, connect, refused
+from bulkload.sources.csv_records import CsvRecords
+from bulkload.sources.formats import Format, Slice, WithRejects
+from bulkload.sources.json_records import JsonRecords
+from bulkload.sources.rejects import Rejects
+from bulkload.sources.source import Reader, Source
 from bulkload.statements import Block, Statements
 from bulkload.statements import load as load_statements
-from bulkload.stream import copy_rows
-from bulkload.tables import Entity, Keep, Lookup, Replace, Table, Update
-from bulkload.ultra import Levers
 
 __all__ = [
     "Block",

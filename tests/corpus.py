@@ -13,9 +13,9 @@ from pathlib import Path
 
 import psycopg
 
-from bulkload.definitions import facts
-from bulkload.rebuild import plain_names
-from bulkload.server import conninfo_of, transaction
+from bulkload.rebuild.rebuild import plain_names
+from bulkload.server.connection import conninfo_of, transaction
+from bulkload.server.definitions import facts
 
 Connection = psycopg.Connection[tuple[object, ...]]
 

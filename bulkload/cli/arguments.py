@@ -6,10 +6,10 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bulkload.choice import Drop
-from bulkload.chunks import DEFAULT_CHUNK
 from bulkload.cli import commands, executors, maintenance
 from bulkload.errors import UsageError
+from bulkload.mapping.chunks import DEFAULT_CHUNK
+from bulkload.rebuild.choice import Drop
 
 _EPILOG = """\
 The server is named by --dsn, else by the variable DATABASE_URL, else by libpq's own PG* variables and service files.

@@ -13,25 +13,25 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from bulkload import gamedb
-from bulkload.catalog import Stakes, stakes
-from bulkload.census import check
-from bulkload.choice import Drop, Drops
-from bulkload.chunks import DEFAULT_CHUNK
 from bulkload.cli import output
 from bulkload.cli.executors import DASK, executor
 from bulkload.cli.servers import connection
 from bulkload.errors import BulkloadError, UsageError
-from bulkload.formats import WithRejects
-from bulkload.job import Input, Job
-from bulkload.mode import Mode
-from bulkload.plan import AnyLookup
-from bulkload.preview import preview
-from bulkload.rejects import Rejects
-from bulkload.report import Report
-from bulkload.runner import run
-from bulkload.server import Connection
-from bulkload.source import STANDARD_INPUT, Source
-from bulkload.ultra import Levers
+from bulkload.mapping.census import check
+from bulkload.mapping.chunks import DEFAULT_CHUNK
+from bulkload.mapping.job import Input, Job
+from bulkload.model.mode import Mode
+from bulkload.model.plan import AnyLookup
+from bulkload.model.report import Report
+from bulkload.rebuild.choice import Drop, Drops
+from bulkload.rows.ultra import Levers
+from bulkload.runs.preview import preview
+from bulkload.runs.runner import run
+from bulkload.server.catalog import Stakes, stakes
+from bulkload.server.connection import Connection
+from bulkload.sources.formats import WithRejects
+from bulkload.sources.rejects import Rejects
+from bulkload.sources.source import STANDARD_INPUT, Source
 
 if TYPE_CHECKING:
     from bulkload.cli.arguments import Options

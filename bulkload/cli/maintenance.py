@@ -6,16 +6,17 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bulkload import journal, ledger, recovery
-from bulkload.choice import Choice
 from bulkload.cli import output
 from bulkload.cli.commands import JOBS
 from bulkload.cli.servers import connection
-from bulkload.journal import Unfinished
-from bulkload.mode import Mode
-from bulkload.rebuild import counts
-from bulkload.recovery import Recovery
-from bulkload.server import Connection
+from bulkload.ledger import journal, ledger
+from bulkload.ledger.journal import Unfinished
+from bulkload.model.mode import Mode
+from bulkload.rebuild import recovery
+from bulkload.rebuild.choice import Choice
+from bulkload.rebuild.rebuild import counts
+from bulkload.rebuild.recovery import Recovery
+from bulkload.server.connection import Connection
 
 if TYPE_CHECKING:
     from bulkload.cli.arguments import Options

@@ -15,15 +15,15 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from bulkload import chunks
-from bulkload.source import Source
+from bulkload.mapping import chunks
+from bulkload.sources.source import Source
 
 if TYPE_CHECKING:
     from bulkload.cli.arguments import Options
-    from bulkload.definitions import Survey
-    from bulkload.ledger import Entry, LoadLine
-    from bulkload.preview import Preview
-    from bulkload.report import Report
+    from bulkload.ledger.ledger import Entry, LoadLine
+    from bulkload.model.report import Report
+    from bulkload.runs.preview import Preview
+    from bulkload.server.definitions import Survey
 
 logger = logging.getLogger("bulkload")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bulkload import embedded
 from bulkload.cli.output import tell
-from bulkload.server import Connection, connect, describe
+from bulkload.server.connection import Connection, connect, describe
 
 if TYPE_CHECKING:
     from bulkload.cli.arguments import Options

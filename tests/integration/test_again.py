@@ -28,13 +28,13 @@ from bulkload import (
     Sink,
     Source,
     UsageError,
-    fingerprints,
     gamedb,
     run,
-    shares,
     start,
 )
-from bulkload.preview import preview
+from bulkload.rows import fingerprints
+from bulkload.runs.preview import preview
+from bulkload.workers import shares
 from tests import mappings, orders
 
 Connection = psycopg.Connection[tuple[object, ...]]

@@ -26,10 +26,9 @@ from bulkload import (
     ServerError,
     Source,
     WithRejects,
-    outbox,
     run,
-    shares,
 )
+from bulkload.workers import outbox, shares
 from tests import orders
 
 ServerConnection = psycopg.Connection[tuple[object, ...]]

@@ -16,8 +16,9 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from bulkload import Drop, Drops, Input, Mode, Report, Source, locks, retries, run
-from bulkload.server import Connection, connect
+from bulkload import Drop, Drops, Input, Mode, Report, Source, run
+from bulkload.server import locks, retries
+from bulkload.server.connection import Connection, connect
 from tests import ultra_jobs
 from tests.faults import count
 

@@ -18,9 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bulkload import Entity, FitError, Plan, SchemaError, Update, copy_rows, record, start
-from bulkload.catalog import describe_table
-from bulkload.encode import Encoder
-from bulkload.stream import InsertWriter, adapt
+from bulkload.encoding.encode import Encoder
+from bulkload.rows.stream import InsertWriter, adapt
+from bulkload.server.catalog import describe_table
 
 Connection = psycopg.Connection[tuple[object, ...]]
 

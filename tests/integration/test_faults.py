@@ -27,11 +27,14 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from bulkload import Plan, Table, builders, embedded, ledger, rebuild, record, restore, retries, start
-from bulkload.choice import Drop, Drops
+from bulkload import Plan, Table, embedded, record, start
 from bulkload.errors import BulkloadError
-from bulkload.recovery import drop_by_hand, recover, relations_named, restore_by_hand
-from bulkload.server import connect
+from bulkload.ledger import ledger
+from bulkload.rebuild import builders, rebuild, restore
+from bulkload.rebuild.choice import Drop, Drops
+from bulkload.rebuild.recovery import drop_by_hand, recover, relations_named, restore_by_hand
+from bulkload.server import retries
+from bulkload.server.connection import connect
 from tests import corpus
 from tests import server as servers
 from tests.faults import CHANCE, ROUNDS, Connection, Injector, count

@@ -10,22 +10,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from bulkload import (
-    Input,
-    Job,
-    JsonRecords,
-    Mode,
-    Plan,
-    Rejects,
-    Sink,
-    Source,
-    Table,
-    gamedb,
-    outbox,
-    record,
-    run,
-    shares,
-)
+from bulkload import Input, Job, JsonRecords, Mode, Plan, Rejects, Sink, Source, Table, gamedb, record, run
+from bulkload.workers import outbox, shares
 
 ServerConnection = psycopg.Connection[tuple[object, ...]]
 

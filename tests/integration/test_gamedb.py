@@ -16,7 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bulkload import Input, Job, Mode, Rejects, Report, Source, gamedb, run, shares
+from bulkload import Input, Job, Mode, Rejects, Report, Source, gamedb, run
+from bulkload.workers import shares
 
 MODES = pytest.mark.parametrize("mode", [Mode.STANDARD, Mode.OPTIMIZED], ids=lambda mode: mode.name.lower())
 # With `Mode.ULTRA`, which is for tables that are emptied first.

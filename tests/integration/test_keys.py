@@ -15,9 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bulkload import Entity, Input, Keep, Lookup, MemoryLoad, Mode, Plan, Source, Update, record, run, shares, start
-from bulkload.columns import Column, type_of
-from bulkload.keys import EXACT_TYPES
+from bulkload import Entity, Input, Keep, Lookup, MemoryLoad, Mode, Plan, Source, Update, record, run, start
+from bulkload.encoding.columns import Column, type_of
+from bulkload.encoding.keys import EXACT_TYPES
+from bulkload.workers import shares
 from tests import mappings
 
 Connection = psycopg.Connection[tuple[object, ...]]

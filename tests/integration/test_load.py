@@ -476,7 +476,7 @@ def test_more_keys_than_memory_should_hold(blog: Connection, mode: Mode, monkeyp
     with start(blog, PLAN, mode=mode) as load:
         add_post(load, "a", "one", ["x", "y"], [("gone", 1)])
     drawn = blog.execute("SELECT last_value FROM tags_id_seq").fetchone()
-    monkeypatch.setattr("bulkload.merge._MOST_KEYS", 0)
+    monkeypatch.setattr("bulkload.rows.merge._MOST_KEYS", 0)
     with start(blog, PLAN, mode=mode) as load:
         assert load.find(BY_TITLE, "one") is not None
         assert load.find(BY_TITLE, "two") is None

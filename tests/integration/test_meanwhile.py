@@ -12,8 +12,8 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from bulkload import Entity, Id, Keep, Mode, Plan, Table, Update, record, start
-from bulkload.merge import Merge, Values
-from bulkload.server import Connection, connect
+from bulkload.rows.merge import Merge, Values
+from bulkload.server.connection import Connection, connect
 
 ROLE = f"meanwhile_loader_{os.getpid()}"
 

@@ -20,7 +20,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from bulkload import Input, Mode, Report, ServerError, Source, embedded, gamedb, run
-from bulkload.server import committed, transaction
+from bulkload.server.connection import committed, transaction
 from tests import mappings
 from tests import server as servers
 

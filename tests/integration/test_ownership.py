@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
-from bulkload import Entity, Id, Input, Mode, Plan, Replace, Source, Table, record, run, shares, start
-from bulkload.ownership import owning
+from bulkload import Entity, Id, Input, Mode, Plan, Replace, Source, Table, record, run, start
+from bulkload.rows.ownership import owning
+from bulkload.workers import shares
 from tests import owners
 
 Connection = psycopg.Connection[tuple[object, ...]]

@@ -13,7 +13,7 @@ from psycopg.pq import PipelineStatus, TransactionStatus
 
 from bench.line import Line
 from bulkload import ServerError
-from bulkload.server import Connection, Step, conninfo_of, in_turn, pipelined, whole
+from bulkload.server.connection import Connection, Step, conninfo_of, in_turn, pipelined, whole
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from psycopg import sql
 
 from bench.line import Line
 from bulkload import Drop, Drops, Entity, Id, Keep, Mode, Plan, Replace, ServerError, Table, record, start
-from bulkload.catalog import describe_table, estimated_rows
+from bulkload.server.catalog import describe_table, estimated_rows
 
 Connection = psycopg.Connection[tuple[object, ...]]
 

@@ -19,13 +19,14 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from psycopg_pool import ConnectionPool
 
-from bulkload import Mode, Plan, ServerError, Table, ledger, locks, record, start
-from bulkload.builders import crew
-from bulkload.choice import Drop, Drops
-from bulkload.definitions import Kind, Logged, Object, from_json, to_json
+from bulkload import Mode, Plan, ServerError, Table, record, start
 from bulkload.errors import ConnectError, RestoreError
-from bulkload.rebuild import drop
-from bulkload.recovery import (
+from bulkload.ledger import ledger
+from bulkload.model.report import Report
+from bulkload.rebuild.builders import crew
+from bulkload.rebuild.choice import Drop, Drops
+from bulkload.rebuild.rebuild import drop
+from bulkload.rebuild.recovery import (
     Recovery,
     drop_by_hand,
     held,
@@ -35,9 +36,10 @@ from bulkload.recovery import (
     restore_by_hand,
     take_over,
 )
-from bulkload.report import Report
-from bulkload.restore import Restoration
-from bulkload.server import connect, conninfo_of, transaction
+from bulkload.rebuild.restore import Restoration
+from bulkload.server import locks
+from bulkload.server.connection import connect, conninfo_of, transaction
+from bulkload.server.definitions import Kind, Logged, Object, from_json, to_json
 from tests import corpus
 from tests import server as servers
 

@@ -30,17 +30,15 @@ from bulkload import (
     Source,
     UsageError,
     gamedb,
-    journal,
-    ledger,
-    outbox,
-    recovery,
     run,
-    shares,
 )
-from bulkload.choice import Drop, Drops
-from bulkload.definitions import facts
-from bulkload.rebuild import plain_names
-from bulkload.server import connect
+from bulkload.ledger import journal, ledger
+from bulkload.rebuild import recovery
+from bulkload.rebuild.choice import Drop, Drops
+from bulkload.rebuild.rebuild import plain_names
+from bulkload.server.connection import connect
+from bulkload.server.definitions import facts
+from bulkload.workers import outbox, shares
 from tests import ultra_jobs
 from tests.faults import CHANCE, ROUNDS, Connection, Injector, count
 
@@ -53,8 +51,9 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import psycopg
-from bulkload import Input, Mode, Rejects, Source, gamedb, outbox, run, shares
-from bulkload.choice import Drop, Drops
+from bulkload import Input, Mode, Rejects, Source, gamedb, run
+from bulkload.workers import outbox, shares
+from bulkload.rebuild.choice import Drop, Drops
 
 if __name__ == "__main__":
     shares.LEAST_BYTES = outbox.LEAST_BATCH = 0

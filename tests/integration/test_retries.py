@@ -32,16 +32,15 @@ from bulkload import (
     Sink,
     Source,
     embedded,
-    fingerprints,
-    ledger,
-    outbox,
-    retries,
     run,
-    shares,
 )
-from bulkload.choice import Drop, Drops
-from bulkload.recovery import drop_by_hand, relations_named, restore_by_hand
-from bulkload.server import Connection, connect
+from bulkload.ledger import ledger
+from bulkload.rebuild.choice import Drop, Drops
+from bulkload.rebuild.recovery import drop_by_hand, relations_named, restore_by_hand
+from bulkload.rows import fingerprints
+from bulkload.server import retries
+from bulkload.server.connection import Connection, connect
+from bulkload.workers import outbox, shares
 from tests import corpus, ultra_jobs
 from tests.faults import count
 

@@ -15,8 +15,8 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from bulkload import embedded
-from bulkload.server import connect, conninfo_of
-from bulkload.shares import LEAST_BYTES
+from bulkload.server.connection import connect, conninfo_of
+from bulkload.workers.shares import LEAST_BYTES
 
 SECRET = "sw0rdf1sh"  # noqa: S105 - it is what is searched for
 WRONG = "w0rng-sw0rdf1sh"

@@ -33,11 +33,11 @@ from bulkload import (
     gamedb,
     record,
     run,
-    shares,
-    silence,
 )
-from bulkload.choice import Drop, Drops
-from bulkload.server import Connection, connect
+from bulkload.rebuild.choice import Drop, Drops
+from bulkload.server import silence
+from bulkload.server.connection import Connection, connect
+from bulkload.workers import shares
 from tests import server as servers
 from tests.faults import count
 from tests.hole import Hole, SlowLine
@@ -263,7 +263,7 @@ def test_whoever_is_waited_for_is_named(
 
 HASTY_COMMAND = """
 import sys
-from bulkload import silence
+from bulkload.server import silence
 from bulkload.cli import main
 silence._LOOK, silence._PATIENCE = 0.15, 0.4
 sys.exit(main())

@@ -10,7 +10,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from bulkload import Entity, Id, Input, Job, Keep, Mode, Plan, ServerError, Source, Table, record, run, shares, start
+from bulkload import Entity, Id, Input, Job, Keep, Mode, Plan, ServerError, Source, Table, record, run, start
+from bulkload.workers import shares
 from tests import mappings
 from tests.mappings import KEPT_NODES, REPLACED_NODES, UPDATED_NODES, Node, add_branch
 
@@ -62,7 +63,7 @@ def test_a_tree_comes_in_and_is_found_again(
     foreign_key: bool,
 ) -> None:
     """Root, child and grandchild in one batch; again, with new leaves on what exists; and a branch that moves."""
-    monkeypatch.setattr("bulkload.merge._MOST_KEYS", most)
+    monkeypatch.setattr("bulkload.rows.merge._MOST_KEYS", most)
     create(connection, foreign_key=foreign_key)
     plan = Plan(nodes)
 
@@ -126,7 +127,7 @@ def test_a_parent_may_be_part_of_the_key(
     connection: Connection, monkeypatch: pytest.MonkeyPatch, mode: Mode, most: int
 ) -> None:
     """What is below a row that exists is looked for below its id."""
-    monkeypatch.setattr("bulkload.merge._MOST_KEYS", most)
+    monkeypatch.setattr("bulkload.rows.merge._MOST_KEYS", most)
     connection.execute(
         "CREATE TABLE folders (id serial PRIMARY KEY, parent_id int NOT NULL REFERENCES folders, name text NOT NULL,"
         " linked_id int REFERENCES folders, UNIQUE (parent_id, name)); INSERT INTO folders VALUES (0, 0, '/')"

@@ -38,21 +38,20 @@ from bulkload import (
     Source,
     UsageError,
     gamedb,
-    ledger,
-    outbox,
-    recovery,
     run,
-    shares,
-    ultra,
 )
-from bulkload.catalog import Stakes
-from bulkload.choice import Drop, Drops
-from bulkload.definitions import facts
 from bulkload.errors import RestoreError
-from bulkload.ledger import LoadLine
-from bulkload.rebuild import plain_names
-from bulkload.server import transaction
-from bulkload.ultra import Levers, _Rebuild
+from bulkload.ledger import ledger
+from bulkload.ledger.ledger import LoadLine
+from bulkload.rebuild import recovery
+from bulkload.rebuild.choice import Drop, Drops
+from bulkload.rebuild.rebuild import plain_names
+from bulkload.rows import ultra
+from bulkload.rows.ultra import Levers, _Rebuild
+from bulkload.server.catalog import Stakes
+from bulkload.server.connection import transaction
+from bulkload.server.definitions import facts
+from bulkload.workers import outbox, shares
 from tests import mappings, ultra_jobs
 
 ServerConnection = psycopg.Connection[tuple[object, ...]]
@@ -761,9 +760,10 @@ def test_rows_that_break_a_key(
 LEADER = """
 import sys
 import psycopg
-from bulkload import Input, Mode, Source, gamedb, run, shares
-from bulkload.choice import Drop, Drops
-from bulkload.ultra import Levers
+from bulkload import Input, Mode, Source, gamedb, run
+from bulkload.workers import shares
+from bulkload.rebuild.choice import Drop, Drops
+from bulkload.rows.ultra import Levers
 
 if __name__ == "__main__":
     shares.LEAST_BYTES = 0
@@ -856,7 +856,7 @@ def test_an_interrupt_while_indexes_are_built(
         "$$ BEGIN PERFORM pg_sleep(CASE WHEN id % 100 = 0 THEN 0.1 ELSE 0 END); RETURN id; END $$"
     )
     items.execute("CREATE INDEX stat_values_slowly ON stat_values (public.slowly(id))")
-    monkeypatch.setattr("bulkload.builders._TOLD_EVERY", 0.2)
+    monkeypatch.setattr("bulkload.rebuild.builders._TOLD_EVERY", 0.2)
     before = catalog_of(items)
     told: list[str] = []
 
@@ -866,7 +866,7 @@ def test_an_interrupt_while_indexes_are_built(
         if len(told) == 1:
             _thread.interrupt_main()
 
-    monkeypatch.setattr("bulkload.builders.Crew._tell", interrupt_once)
+    monkeypatch.setattr("bulkload.rebuild.builders.Crew._tell", interrupt_once)
     with pytest.raises(KeyboardInterrupt):
         load(items, inputs(files))
     assert len(told) > 1

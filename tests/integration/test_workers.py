@@ -33,13 +33,10 @@ from bulkload import (
     SourceError,
     UsageError,
     gamedb,
-    leader,
-    outbox,
     run,
-    shares,
-    workers,
 )
-from bulkload.exchange import Mapped, Short, Task
+from bulkload.workers import leader, outbox, processes, shares
+from bulkload.workers.exchange import Mapped, Short, Task
 from tests import mappings
 
 ServerConnection = psycopg.Connection[tuple[object, ...]]
@@ -369,7 +366,8 @@ def test_an_interrupt_leaves_no_process(items: ServerConnection, files: gamedb.F
 LEADER = """
 import os, signal, sys
 import psycopg
-from bulkload import Input, Source, gamedb, run, shares
+from bulkload import Input, Source, gamedb, run
+from bulkload.workers import shares
 
 if __name__ == "__main__":
     shares.LEAST_BYTES = 0
@@ -401,37 +399,37 @@ def test_a_process_that_cannot_be_started_leaves_no_other(monkeypatch: pytest.Mo
     """Where there is room for some of them only, say. `workers_always_pay` sees to what is left."""
     started: list[object] = []
 
-    class Second(workers._Process):
+    class Second(processes._Process):
         def __init__(self) -> None:
             if started:
                 raise OSError("no room for another process")
             super().__init__()
             started.append(self)
 
-    monkeypatch.setattr(workers, "_Process", Second)
+    monkeypatch.setattr(processes, "_Process", Second)
     with pytest.raises(BulkloadError, match=r"2 worker processes could not be started \(no room .*; use fewer jobs"):
-        workers.Processes(2)
+        processes.Processes(2)
     assert len(started) == 1
 
 
 def test_a_thread_that_cannot_be_started_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor the threads that were started before it."""
-    start = workers._Hand.start
+    start = processes._Hand.start
 
-    def start_first(hand: workers._Hand) -> None:
+    def start_first(hand: processes._Hand) -> None:
         if hands():
             raise RuntimeError("can't start new thread")
         start(hand)
 
-    monkeypatch.setattr(workers._Hand, "start", start_first)
+    monkeypatch.setattr(processes._Hand, "start", start_first)
     with pytest.raises(BulkloadError, match="2 worker processes could not be started"):
-        workers.Processes(2)
+        processes.Processes(2)
     assert hands() == []
 
 
 def hands() -> list[str]:
     """The threads that speak to worker processes."""
-    return [thread.name for thread in threading.enumerate() if isinstance(thread, workers._Hand)]
+    return [thread.name for thread in threading.enumerate() if isinstance(thread, processes._Hand)]
 
 
 def test_a_process_that_cannot_be_replaced_ends_the_load(
@@ -444,7 +442,7 @@ def test_a_process_that_cannot_be_replaced_ends_the_load(
         raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
     def kill(_progress: Progress) -> None:
-        monkeypatch.setattr(workers._Process, "__init__", fail)
+        monkeypatch.setattr(processes._Process, "__init__", fail)
         kill_workers()
 
     message = (
@@ -459,15 +457,15 @@ def test_a_process_that_cannot_be_replaced_ends_the_load(
 
 def test_a_call_that_does_not_pickle_fails_alone() -> None:
     """Others go on; and once no process can be had, none is waited for."""
-    with workers.Processes(1) as processes:
-        wrong, right = processes.submit(lambda: 0), processes.submit(os.getpid)
+    with processes.Processes(1) as executor:
+        wrong, right = executor.submit(lambda: 0), executor.submit(os.getpid)
         with pytest.raises(Exception, match="pickle"):
             wrong.result(30)
         assert right.result(30) != os.getpid()
-        (hand,) = processes._hands
-        processes._calls.fail(BulkloadError("no process"))
+        (hand,) = executor._hands
+        executor._calls.fail(BulkloadError("no process"))
         with pytest.raises(BulkloadError, match="no process"):
-            processes.submit(os.getpid).result(30)
+            executor.submit(os.getpid).result(30)
     assert not hand.is_alive()
 
 

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bulkload import ServerError
-from bulkload.blame import Refusal, sift
+from bulkload.mapping.blame import Refusal, sift
 
 NO = ServerError("no", sqlstate="23505")
 

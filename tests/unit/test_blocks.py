@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkload.blocks import Block, Ids
+from bulkload.workers.blocks import Block, Ids
 
 # The records of a chunk, the share of its ids that it uses, and how many chunks come back before the next is given.
 CHUNKS = st.lists(st.tuples(st.integers(1, 300), st.floats(0, 1), st.integers(0, 3)), max_size=30)

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkload import FitError
-from bulkload.columns import Column, type_of
-from bulkload.encode import Encoder
+from bulkload.encoding.columns import Column, type_of
+from bulkload.encoding.encode import Encoder
 
 
 def encode(kind: str, *values: object, not_null: bool = False) -> list[bytes]:

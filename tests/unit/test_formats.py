@@ -19,11 +19,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkload import csv_records, json_split
 from bulkload.errors import RecordError, SourceError
-from bulkload.formats import AnyFormat, CsvRecords, JsonRecords, Slice, WithRejects, key_of, path_of
-from bulkload.slices import Extract, Keys, Stretch
-from bulkload.source import Reader
+from bulkload.sources import csv_records, json_split
+from bulkload.sources.formats import AnyFormat, CsvRecords, JsonRecords, Slice, WithRejects, key_of, path_of
+from bulkload.sources.slices import Extract, Keys, Stretch
+from bulkload.sources.source import Reader
 
 WINDOWS = st.integers(1, 64)
 MARK = b"\xef\xbb\xbf"

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkload import Input, Source
-from bulkload.chunks import Selection
 from bulkload.errors import SourceError
-from bulkload.exchange import Told
-from bulkload.handout import Handout, Handouts, handouts, label
-from bulkload.json_split import split
-from bulkload.slices import Slice, Stretch
+from bulkload.mapping.chunks import Selection
+from bulkload.sources.json_split import split
+from bulkload.sources.slices import Slice, Stretch
+from bulkload.workers.exchange import Told
+from bulkload.workers.handout import Handout, Handouts, handouts, label
 from tests import mappings
 
 

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from bulkload import Entity, Input, Job, JsonRecords, MemoryLoad, Plan, Rejects, Replace, Report, Sink, Source, record
-from bulkload.chunks import Chunk, Mapper
-from bulkload.journal import Done
-from bulkload.slices import Slice
+from bulkload.ledger.journal import Done
+from bulkload.mapping.chunks import Chunk, Mapper
+from bulkload.sources.slices import Slice
 
 
 @record

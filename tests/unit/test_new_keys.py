@@ -7,8 +7,8 @@ import tracemalloc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkload import new_keys
-from bulkload.new_keys import NewKeys
+from bulkload.workers import new_keys
+from bulkload.workers.new_keys import NewKeys
 
 KEYS = st.integers(-20, 20) | st.integers(-(2**64), 2**64) | st.text("ab", max_size=2) | st.tuples(st.integers(0, 3))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from contextlib import ExitStack
 
-from bulkload.passes import unhurried_collector
+from bulkload.mapping.passes import unhurried_collector
 
 
 def test_the_collector_has_its_own_pace_again_when_the_last_load_has_ended() -> None:

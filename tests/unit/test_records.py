@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from bulkload import record
-from bulkload.records import column_of, is_key
+from bulkload.model.records import column_of, is_key
 
 
 @record

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from bulkload import Input, UsageError, check
 from bulkload.errors import SourceError
-from bulkload.source import Reader, Source
+from bulkload.sources.source import Reader, Source
 from tests import mappings
 
 CONTENT = b"".join(b'{"AOID": %d, "Name": "a name"}\n' % number for number in range(20_000))

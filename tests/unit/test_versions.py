@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from bulkload import Input, Source, WithRejects
-from bulkload.versions import Versions
+from bulkload.mapping.versions import Versions
 from tests import orders
 
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkload import BulkloadError, Input, Source, of_ddl
-from bulkload.exchange import FIRST_STAND_IN, Mapped, Sent, Short, Task, numbered, numbers, resolved
-from bulkload.worker import ChunkRows, Spec, map_chunk
+from bulkload.workers.exchange import FIRST_STAND_IN, Mapped, Sent, Short, Task, numbered, numbers, resolved
+from bulkload.workers.worker import ChunkRows, Spec, map_chunk
 from tests import mappings
 
 COLUMNS = of_ddl(
@@ -118,7 +118,7 @@ def test_the_rows_of_a_chunk_are_let_go() -> None:
 
 def test_a_process_forgets_keys_that_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """Then it begins to count anew, and its memory is bounded, however many keys there are."""
-    monkeypatch.setattr("bulkload.worker._MOST_KEYS", 2)
+    monkeypatch.setattr("bulkload.workers.worker._MOST_KEYS", 2)
     first = map_chunk(spec(), task(post("p1", "x", "y", "z"), forget=True))
     second = map_chunk(spec(), task(post("p2", "z")))
     assert keys(second, "tags") == ([0], ["z"])
