@@ -30,6 +30,12 @@ MOST_COPIED = 32 << 20
 """Bytes of the rows of all tables that may wait for more of theirs, however many tables there are: with twice as many a
 full set of items takes 15 MB more."""
 
+MOST_HELD = 32 << 20
+"""Bytes that chunks keep while any of their rows wait, however few: sources that are sent along, and keys."""
+
+_PER_RECORD = 128
+"""Of these, what is kept of a record beside its own bytes: its key, where it stands, and what is noted of it."""
+
 LEAST_BATCH = 16 << 20
 """Bytes of chunks that several connections write, a transaction at a time: a full set of items takes 825 round trips
 instead of the 1,339 of 8 MiB."""
@@ -74,6 +80,12 @@ class Pending:
         """What the journal is told when all its rows are in."""
         return Done(self.number, self.records.positions, self.skipped, self.rejected)
 
+    @property
+    def held(self) -> int:
+        """Bytes that it keeps for as long as any of its rows may be refused."""
+        sent = len(self.records.data) if isinstance(self.records, Sent) else 0
+        return sent + _PER_RECORD * len(self.records.positions)
+
     def count(self) -> None:
         self.counted = True
         self.done(self)
@@ -92,6 +104,8 @@ class Outbox:
         """What a refusal undoes; the chunk whose rows are put is the last."""
         self._size = 0
         """Bytes that wait; with a savepoint, those that came after it."""
+        self._held = 0
+        """Bytes that chunks keep of which not all is written."""
         self._refused: list[tuple[Pending, bytes]] = []
 
     def begin(self, chunk: Pending) -> None:
@@ -101,6 +115,7 @@ class Outbox:
         elif not self._pending:
             self._load.undo.set()
         self._pending.append(chunk)
+        self._held += chunk.held
 
     def put(self, relation: AnyRelation, rows: bytes, *, shared: bool) -> None:  # noqa: ARG002 - of several only
         """Encoded rows; `shared` are those that rows of other chunks may refer to. Raises ServerError."""
@@ -115,11 +130,9 @@ class Outbox:
         """All rows of the chunk are put; or `written`, and nothing of it waits. Raises ServerError."""
         self._pending[-1].whole = True
         self._pending[-1].count()
-        if self._load.undo.kept:
-            if self._size >= LEAST_KEPT:
-                self.empty()
-            return
-        while self._size >= MOST_COPIED:
+        if self._held >= MOST_HELD or (self._load.undo.kept and self._size >= LEAST_KEPT):
+            self.empty()
+        while self._size >= MOST_COPIED and not self._load.undo.kept:
             # No more than must be: while this process writes, it hands nothing out.
             self._write(max(self._sizes, key=self._sizes.__getitem__))
 
@@ -133,7 +146,7 @@ class Outbox:
         for relation in self._rows:
             self._write(relation)
         self._pending = [chunk for chunk in self._pending if not chunk.whole]
-        self._size = 0
+        self._size = self._held = 0
 
     def give_back(self) -> list[Pending]:
         """The chunks of which nothing is in, after a refusal; they are forgotten here. Raises ServerError."""
@@ -141,7 +154,7 @@ class Outbox:
         for rows in self._rows.values():
             rows.clear()
         self._sizes = dict.fromkeys(self._sizes, 0)
-        chunks, self._pending, self._size = self._pending, [], 0
+        chunks, self._pending, self._size, self._held = self._pending, [], 0, 0
         return chunks
 
     def refused(self, error: ServerError) -> tuple[list[Pending], ServerError]:

@@ -283,6 +283,23 @@ def test_what_waits_is_bounded(
     assert items.execute("SELECT count(*) FROM items").fetchone() == (report.sources[0].loaded,)
 
 
+def test_sources_do_not_wait_for_small_tables(
+    items: ServerConnection, files: gamedb.Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What went along with a chunk is kept for as long as any of its rows waits, and tables with few rows wait long."""
+    monkeypatch.setattr(outbox, "LEAST_COPIED", 4000)
+    monkeypatch.setattr(outbox, "MOST_HELD", most := 100_000)
+    held: list[int] = []
+
+    def count(_progress: Progress) -> None:
+        held.append(sum(each.held for each in gc.get_objects() if isinstance(each, outbox.Pending)))
+
+    with ThreadPoolExecutor(1) as executor:
+        run(items, inputs(files), chunk=5, executor=executor, watch=count, finish=gamedb.refresh_views)
+    assert differences(items, files) == []
+    assert most / 2 < max(held) < 1.5 * most
+
+
 # --- What goes wrong ---
 
 
