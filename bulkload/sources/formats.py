@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import suppress
 from operator import attrgetter
-from typing import Generic, Protocol, TypeAlias, TypeVar
+from typing import Generic, Protocol, TypeAlias, TypeVar, cast
 
 import attrs
 import msgspec
@@ -129,10 +129,14 @@ class WithRejects(Generic[D]):
 
 def split_keys(read: AnyFormat, reader: Reader, name: str) -> Iterator[list[Slice] | Keys]:
     """As the format's `split`, but of records the keys alone, as its `identify` has them, where that is quicker."""
-    inner = read
     if isinstance(read, WithRejects) and not _is_of_rejects(reader):
-        inner = read.read
-    return inner.split_keys(reader, name) if isinstance(inner, JsonRecords) else read.split(reader, name)
+        inner, unless = read.read, "record"
+    else:
+        inner, unless = read, ""
+    # A format that is made of this one may identify otherwise.
+    if type(inner) is JsonRecords:
+        return cast("JsonRecords[object]", inner).split_keys(reader, name, unless=unless)
+    return read.split(reader, name)
 
 
 def key_of(read: AnyFormat) -> Callable[[Slice, object], Hashable | None]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterator, Mapping
-from typing import Generic, Protocol, TypeVar, cast
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 import attrs
 import msgspec
@@ -41,9 +41,37 @@ _JSON_NAMES: Mapping[type, str] = {
 
 
 class _Keyed(Protocol):
-    """What of a record is read for its key."""
+    """What of a record is read for its key; all other fields are passed over."""
 
     key: int | str | None
+    unless: object
+    """msgspec.UNSET where it has no such field, or none is looked for."""
+
+
+def _keyed(key: str, unless: str = "") -> type[_Keyed]:
+    fields: list[tuple[str, object, object]] = [("key", int | str | None, msgspec.field(name=key, default=None))]
+    if unless:
+        fields.append(("unless", object, msgspec.field(name=unless, default=msgspec.UNSET)))
+    return cast("type[_Keyed]", msgspec.defstruct("Keyed", cast("Any", fields), gc=False))
+
+
+def _all_keys(key: str, unless: str = "") -> Callable[[bytes], list[Hashable | None]]:
+    """A function from an array of records to their keys.
+
+    Raises ValueError for one of which `identify` might say something else.
+    """
+    decoder = msgspec.json.Decoder(list[_keyed(key, unless)])  # type: ignore[misc]
+
+    def keys_of(array: bytes) -> list[Hashable | None]:
+        try:
+            found = decoder.decode(array)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise ValueError("not all have a key") from error
+        if unless and any(record.unless is not msgspec.UNSET for record in found):
+            raise ValueError("one may be of another kind")
+        return [record.key for record in found]
+
+    return keys_of
 
 
 @attrs.frozen
@@ -60,18 +88,11 @@ class JsonRecords(Generic[D]):
     """The field that identifies a record to a person, by its name in the JSON; '' for none."""
     _decoder: msgspec.json.Decoder[D] = attrs.field(init=False, eq=False, repr=False)
     _keys: msgspec.json.Decoder[_Keyed] | None = attrs.field(init=False, eq=False, repr=False)
-    _all_keys: msgspec.json.Decoder[list[_Keyed]] | None = attrs.field(init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "_decoder", msgspec.json.Decoder(self.type))
-        keys = all_keys = None
-        if self.key:
-            # Of a record, this reads the one field and passes over the others.
-            field = ("key", int | str | None, msgspec.field(name=self.key, default=None))
-            keyed = msgspec.defstruct("Keyed", [field], gc=False)
-            keys, all_keys = msgspec.json.Decoder(keyed), msgspec.json.Decoder(list[keyed])  # type: ignore[valid-type]
+        keys = msgspec.json.Decoder(_keyed(self.key)) if self.key else None
         object.__setattr__(self, "_keys", keys)
-        object.__setattr__(self, "_all_keys", all_keys)
 
     def __reduce__(self) -> tuple[object, ...]:
         # A msgspec Decoder does not pickle.
@@ -81,9 +102,14 @@ class JsonRecords(Generic[D]):
         """Records are numbered from 1. Raises SourceError, with the record and the byte of the content."""
         return json_split.split(reader, name)
 
-    def split_keys(self, reader: Reader, name: str) -> Iterator[list[Slice] | Keys]:
-        """As `split`, but of records the keys alone, as `identify` has them, where that is quicker."""
-        return json_split.split_keys(reader, name, self._identify_all)
+    def split_keys(self, reader: Reader, name: str, *, unless: str = "") -> Iterator[list[Slice] | Keys]:
+        """As `split`, but of records the keys alone, as `identify` has them, where that is quicker.
+
+        Not where a record has the field `unless`, by which it may be one of another kind.
+        """
+        if self.key in ("", unless):
+            return self.split(reader, name)
+        return json_split.split_keys(reader, name, _all_keys(self.key, unless))
 
     def decode(self, piece: Slice) -> D:
         """Raises RecordError: not JSON, not UTF-8, or not of the type, then with the path and the value to blame."""
@@ -110,15 +136,6 @@ class JsonRecords(Generic[D]):
             return self._keys.decode(piece.data).key
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
-
-    def _identify_all(self, array: bytes) -> list[Hashable | None]:
-        """The keys of an array's records. Raises ValueError where one has none that `identify` takes for one."""
-        if self._all_keys is None:
-            raise ValueError("no key is asked for")
-        try:
-            return [record.key for record in self._all_keys.decode(array)]
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise ValueError("a record without a key") from error
 
     @property
     def key_field(self) -> str:

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from bulkload.errors import RecordError, SourceError
 from bulkload.sources import csv_records, json_split
 from bulkload.sources.formats import AnyFormat, CsvRecords, JsonRecords, Slice, WithRejects, key_of, path_of
+from bulkload.sources.json_records import _all_keys
 from bulkload.sources.slices import Extract, Keys, Stretch
 from bulkload.sources.source import Reader
 
@@ -39,7 +40,7 @@ KEYED = JsonRecords(dict, key="DBType")
 
 def keys(data: bytes, window: int, limit: int) -> Iterator[tuple[int, Hashable | None]]:
     """The positions of the records and their keys, where these are not cut out for them."""
-    for found in json_split.split_keys(opened(data), "items.json", KEYED._identify_all, window, limit):
+    for found in json_split.split_keys(opened(data), "items.json", _all_keys("DBType"), window, limit):
         if isinstance(found, Keys):
             assert len(cut_again(data, found.extract)) == len(found.keys)
             yield from zip(found.extract.positions, found.keys, strict=True)
@@ -163,7 +164,7 @@ class TestJsonArrays:
     def test_keys_need_no_slices(self, array: tuple[bytes, list[bytes]]) -> None:
         """Where all records of a window are objects."""
         text, elements = array
-        found = list(json_split.split_keys(opened(text), "items.json", KEYED._identify_all))
+        found = list(json_split.split_keys(opened(text), "items.json", _all_keys("DBType")))
         assert [each.keys for each in found if isinstance(each, Keys)] == [[1] * len(elements)] * bool(elements)
         assert len(found) == bool(elements)
 
