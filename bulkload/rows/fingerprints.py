@@ -11,7 +11,9 @@ import logging
 import struct
 from array import array as packed_array
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from itertools import islice
+from operator import eq
+from typing import NamedTuple, cast
 
 import attrs
 import psycopg
@@ -36,7 +38,7 @@ NONE = bytes(DIGEST_BYTES)
 """Stands for a row that is not known to be the only one that its record makes."""
 
 _PIECE = 1 << 16
-"""Fingerprints that are kept in a piece: 1.5 MB."""
+"""Fingerprints that are kept in a piece, and encoded in one: 1.5 MB, and 2.9 encoded."""
 _STORED_ROWS = 1 << 18
 """Fingerprints that are stored by a statement: some 30 MB for as long as it is sent."""
 
@@ -179,12 +181,12 @@ class Fingerprints:
 
     def _copy(self, entity: AnyEntity, ids: Sequence[int], digests: bytes) -> None:
         """A quarter of the time of `_insert`, with no look at the rows: of one that is not there, none counts."""
-        target, count = self._targets[entity], len(ids)
+        target = self._targets[entity]
         with refused(f"storing the fingerprints of {target}"):
             row = self._connection.execute(_SQL["this_version"].text).fetchone()
             assert row is not None  # noqa: S101 - it is a SELECT of one row
-            rows = _ROWS.rows([[target.oid] * count, ids, [row[0]] * count, digests], count)
-            copy_encoded(self._connection, _SQL["copy"].format(), [rows])
+            blocks = _encoded(target.oid, ids, cast("int", row[0]), digests)
+            copy_encoded(self._connection, _SQL["copy"].format(), blocks)
 
     def _insert(self, entity: AnyEntity, ids: Sequence[int], digests: bytes) -> None:
         target = self._targets[entity]
@@ -223,7 +225,17 @@ class Fingerprints:
 
 def _are_plain(ids: Sequence[int], digests: bytes) -> bool:
     """Whether there is one digest for each row; it may be that some with a zero in them are not seen to be any."""
-    return 0 not in packed_array("Q", digests) and len(set(ids)) == len(ids)
+    ordered = sorted(ids)
+    return 0 not in packed_array("Q", digests) and not any(map(eq, ordered, islice(ordered, 1, None)))
+
+
+def _encoded(relation: int, ids: Sequence[int], version: int, digests: bytes) -> Iterator[bytes]:
+    """Rows of the table of fingerprints, a block at a time."""
+    for begin in range(0, len(ids), _PIECE):
+        some = ids[begin : begin + _PIECE]
+        count = len(some)
+        data = digests[begin * DIGEST_BYTES : (begin + count) * DIGEST_BYTES]
+        yield _ROWS.rows([[relation] * count, some, [version] * count, data], count)
 
 
 def _by_range(pieces: Sequence[_Notes]) -> Iterator[tuple[Sequence[int], bytes]]:
