@@ -10,6 +10,7 @@ import os
 import pickle
 import signal
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Generator
@@ -261,15 +262,23 @@ class _Process:
                 self._started = True
             answer = self._pipe.recv_bytes()
         except (EOFError, OSError) as error:
-            self._process.join(_PATIENCE)
-            code = self._process.exitcode
-            # Unknown where another thread of the program asks for it at the same moment.
+            code = self._exit_code()
             how = f"signal {-code}" if code and code < 0 else f"exit code {'unknown' if code is None else code}"
             raise WorkerDiedError(how, started=self._started or code != 1) from error
         try:
             return cast("tuple[bool, object]", pickle.loads(answer))  # noqa: S301 - of a process of this one's own
         except Exception as error:  # noqa: BLE001 - whatever the import of a module raises
             return False, error
+
+    def _exit_code(self) -> int | None:
+        """Of the process, which is at its end; None where it does not come to it."""
+        self._process.join(_PATIENCE)
+        # The system tells it once: where another thread of the program was told, it takes a moment to be known here.
+        for _ in range(100):
+            if (code := self._process.exitcode) is not None:
+                return code
+            time.sleep(0.01)
+        return None
 
     def terminate(self) -> None:
         # It may be ended by another thread at this moment.
