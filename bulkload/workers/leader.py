@@ -231,8 +231,11 @@ class _Pass:
             self._learned = True
             records = len(chunk.task.records.positions)
             for entity, blocks in chunk.given.items():
-                ids, used = self._way.ids[entity], found.used.get(entity.name, 0)
-                (ids.short if isinstance(found, Short) else ids.used)(blocks, used, records)
+                ids, count = self._way.ids[entity], found.used.get(entity.name, 0)
+                if isinstance(found, Short):
+                    ids.short(blocks, count, records)
+                else:
+                    ids.used(blocks, count, records)
             if isinstance(found, Short):
                 # By itself: the keys of chunks that the process maps before it does so come later here.
                 self._again(chunk, forget=True)

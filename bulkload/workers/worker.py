@@ -168,6 +168,8 @@ class _Dictionary:
 
 
 class _StandIns(Iterator[int]):
+    """Numbers that are nobody's id, counted."""
+
     def __init__(self, before: int) -> None:
         self._first = FIRST_STAND_IN + before
         self.begin()
@@ -182,7 +184,7 @@ class _StandIns(Iterator[int]):
 
     @property
     def taken(self) -> int:
-        """How many."""
+        """How many were given out since it began."""
         return self._next - self._first
 
 
