@@ -15,18 +15,18 @@ from itertools import count
 from typing import Protocol, TypeAlias
 
 import psycopg
-from psycopg import sql
 from psycopg.pq import TransactionStatus
 
-from bulkload.errors import RestoreError, ServerError, one_line
+from bulkload.errors import RestoreError, ServerError
 from bulkload.ledger import ledger
 from bulkload.ledger.ledger import Entry
+from bulkload.rebuild import culprits
 from bulkload.rebuild.builders import Builders
 from bulkload.rebuild.choice import cost_of
 from bulkload.rebuild.rebuild import BUILD_MEMORY, finishing, in_order, look_at
 from bulkload.server import locks, retries
 from bulkload.server.connection import Connection, Step, in_turn, pipelined, prepare_session, refused, whole
-from bulkload.server.definitions import SQL, ForeignKey, Index, Kind, Logged, Survey, server_text
+from bulkload.server.definitions import SQL, ForeignKey, Index, Kind, Logged, Survey
 
 logger = logging.getLogger("bulkload")
 
@@ -273,11 +273,11 @@ class Restoration:
             yield
         except (psycopg.Error, ServerError) as error:
             reason = error if isinstance(error, ServerError) else ServerError.of(error, str(entry))
-            culprits = ""
+            blamed = ""
             if connection is not None and each is not None and not connection.closed:
-                culprits = _culprits(connection, each, reason.sqlstate)
+                blamed = culprits.named(connection, each, reason.sqlstate)
             named = str(reason).startswith(str(entry))
-            self._fail(entry, f"{reason}{culprits}" if named else f"{entry}: {reason}{culprits}")
+            self._fail(entry, f"{reason}{blamed}" if named else f"{entry}: {reason}{blamed}")
 
     def _fail(self, entry: Entry, failure: str) -> None:
         self._build_failed.add(entry.id)
@@ -356,36 +356,3 @@ def _refusal(connection: Connection, entry: Entry, steps: Sequence[Step]) -> Ser
     except ServerError as error:
         return error
     return None
-
-
-def _culprits(connection: Connection, each: Index | ForeignKey, sqlstate: str) -> str:
-    """The keys that are to blame, for a person who must mend them; '' where it is about something else."""
-    if sqlstate == psycopg.errors.UniqueViolation.sqlstate and isinstance(each, Index):
-        columns = sql.SQL(", ").join(map(server_text, each.keys))
-        condition = server_text(each.predicate) if each.predicate else sql.SQL("true")
-        statement = SQL["duplicate_keys"].format(keys=columns, table=each.table, condition=condition)
-        what = f"; keys of several rows ({', '.join(each.keys)}): "
-    elif isinstance(each, ForeignKey) and each.temporal:
-        return ""  # several rows together may cover a period: the server names the first one that is not covered
-    elif sqlstate == psycopg.errors.ForeignKeyViolation.sqlstate and isinstance(each, ForeignKey):
-        pairs = list(zip(each.keys, each.referenced_keys, strict=True))
-        statement = SQL["orphans"].format(
-            keys=sql.SQL(", ").join(sql.SQL("child.{}").format(server_text(key)) for key in each.keys),
-            table=each.table,
-            condition=sql.SQL(" AND ").join(
-                sql.SQL("child.{} IS NOT NULL").format(server_text(key)) for key in each.keys
-            ),
-            referenced=sql.Identifier(each.referenced_schema, each.referenced_table),
-            match=sql.SQL(" AND ").join(
-                sql.SQL("parent.{} = child.{}").format(server_text(there), server_text(here)) for here, there in pairs
-            ),
-        )
-        what = f"; references that lead nowhere ({', '.join(each.keys)}): "
-    else:
-        return ""
-    try:
-        rows = connection.execute(statement).fetchall()
-    except psycopg.Error as error:
-        return one_line(f"; the rows to blame could not be listed: {error}")
-    # Other rules than those of equality, as of MATCH FULL, name none.
-    return what + ", ".join(f"{key} ({count} rows)" for key, count in rows) if rows else ""

@@ -18,13 +18,13 @@ LAYERS = {
     "encoding": ("columns", "fields", "literals", "packing", "encode", "keys"),
     "server": ("retries", "silence", "connection", "catalog", "rights", "definitions", "locks"),
     "ledger": ("ledger", "journal"),
-    "rebuild": ("choice", "rebuild", "builders", "restore", "recovery"),
+    "rebuild": ("choice", "rebuild", "builders", "culprits", "restore", "recovery"),
     "sources": (
         "source", "slices", "path", "json_split", "json_records", "csv_records", "formats", "rejects", "checksums",
     ),
     "rows": (
-        "ids", "stream", "fingerprints", "merge", "ownership", "savepoints", "sink", "keyed", "memory", "load",
-        "atomic", "ultra",
+        "ids", "stream", "fingerprints", "merge", "ownership", "savepoints", "sink", "keyed", "memory",
+        "load", "atomic", "ultra",
     ),
     "mapping": ("job", "estimate", "sameness", "versions", "changes", "chunks", "blame", "passes", "census"),
     "workers": (
