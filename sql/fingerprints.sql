@@ -6,7 +6,7 @@ SELECT has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT')
 FROM (SELECT to_regclass('bulkload.fingerprints')::oid AS oid) AS found
 
 -- one_maker --
--- CREATE … IF NOT EXISTS is no protection from somebody who creates the same at the same time.
+-- CREATE ... IF NOT EXISTS is no protection from somebody who creates the same at the same time.
 SELECT pg_advisory_xact_lock(hashtextextended('bulkload.fingerprints', 0))
 
 -- create_fingerprints --

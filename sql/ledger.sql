@@ -6,7 +6,7 @@
 SELECT to_regclass('bulkload.dropped') IS NOT NULL
 
 -- one_at_a_time --
--- CREATE … IF NOT EXISTS is no protection from somebody who creates the same at the same time.
+-- CREATE ... IF NOT EXISTS is no protection from somebody who creates the same at the same time.
 SELECT pg_advisory_xact_lock(%(class)s, 0)
 
 -- create_ledger --

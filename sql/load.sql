@@ -1,10 +1,10 @@
 -- The statements of a load. {target} is a table, {columns} a list of its columns, {key} those of a conflict rule.
--- Rows of a chunk arrive as one array a column: {source} is unnest(…) AS source(columns), with a parameter each.
+-- Rows of a chunk arrive as one array a column: {source} is unnest(...) AS source(columns), with a parameter each.
 
 -- take_ids --
 -- A block of ids. Where nobody else draws from the sequence meanwhile the values are evenly spaced, and only the first
 -- and the last are sent; else all of them.
--- Aggregated as they are drawn, in 0.6 µs each; kept first in a materialized CTE, in 1.5 µs (PostgreSQL 18). Beside
+-- Aggregated as they are drawn, in 0.6 microseconds each; kept first in a materialized CTE, in 1.5 (PostgreSQL 18). Beside
 -- generate_series in one list, nextval would be called once more than there are rows.
 SELECT first, last, step, CASE WHEN last - first <> (%(count)s - 1) * step THEN ids END
 FROM (SELECT min(id) AS first, max(id) AS last, array_agg(id) AS ids
@@ -28,6 +28,10 @@ COPY {target} ({columns}) FROM STDIN (FORMAT binary)
 -- The same into a table that was emptied in this transaction, which leaves nothing to do for the first who reads the
 -- rows, nor for vacuum.
 COPY {target} ({columns}) FROM STDIN (FORMAT binary, FREEZE)
+
+-- count_rows --
+-- The rows of a table, as far as they matter.
+SELECT count(*) FROM (SELECT FROM {target} LIMIT {limit}) AS counted
 
 -- read_keys --
 -- All keys of a table, for a load that meets most of them. One more than is wanted tells that there are too many.

@@ -1,6 +1,6 @@
 -- The items database. Names are unqualified: run the blocks with search_path set to the schema they are meant for.
 -- Run each block's text as it stands; braces in here are JSON, not placeholders.
--- A column is one line, `name type …`, and a constraint one line after the columns: the DDL is also read by a program.
+-- A column is one line, `name type ...`, and a constraint one line after the columns: the DDL is also read by a program.
 
 -- tables --
 -- All tables, parents first, so that every foreign key finds its table; then the one table that comes with rows in it.

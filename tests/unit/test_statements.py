@@ -32,6 +32,12 @@ def file(tmp_path: Path) -> Path:
     return file
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_statements_are_ascii(name: str) -> None:
+    """Comments go to the server, too, and a database may have an encoding without a character of theirs."""
+    assert (directory() / f"{name}.sql").read_text(encoding="utf-8").isascii()
+
+
 def test_blocks_are_found_by_name_in_the_order_of_the_file(file: Path) -> None:
     """A file reads as a mapping from names to blocks."""
     blocks = Statements(file)
