@@ -80,7 +80,7 @@ class Blaming(Mapper):
     def __init__(
         self, load: Load, columns: Mapping[str, Mapping[str, Column]], rejects: Rejects, report: Report
     ) -> None:
-        super().__init__(load, columns, load.find_id, rejects, report)
+        super().__init__(load, columns, load.find_id, rejects, report, load.finders)
         self._into = load
         # With none let through, nothing is to be had of a transaction in which one was refused.
         load.undo.kept = load.undo.kept or rejects.most > 0

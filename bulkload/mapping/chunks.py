@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 
 import attrs
@@ -12,8 +13,10 @@ from bulkload.errors import BulkloadError, FitError, RecordError
 from bulkload.ledger.journal import Done
 from bulkload.mapping.job import Input, Skip
 from bulkload.mapping.sameness import digester
+from bulkload.model.plan import AnyLookup, Plan
 from bulkload.model.report import Report, SourceReport
 from bulkload.model.tables import key_getter
+from bulkload.rows.finder import Finders, Sought
 from bulkload.rows.memory import Find, MemoryLoad
 from bulkload.rows.sink import Buffers
 from bulkload.sources.formats import Slice, key_of
@@ -65,17 +68,24 @@ class Mapper:
     """Maps the records of an input's source, a chunk at a time, into the buffers of a load.
 
     `columns` are those of each table, by which a record with a value that does not fit is told from the others; `find`
-    answers its mapping's lookups meanwhile.
+    answers its mapping's lookups meanwhile. `finders` are told what a chunk looks up before it is mapped.
     """
 
     def __init__(
-        self, load: Buffers, columns: Mapping[str, Mapping[str, Column]], find: Find, rejects: Rejects, report: Report
+        self,
+        load: Buffers,
+        columns: Mapping[str, Mapping[str, Column]],
+        find: Find,
+        rejects: Rejects,
+        report: Report,
+        finders: Finders | None = None,
     ) -> None:
         self._load = load
         self._columns = columns
         self._find = find
         self._rejects = rejects
         self._report = report
+        self._finders = finders
 
     def run(
         self,
@@ -109,6 +119,9 @@ class Mapper:
 
     def map(self, chunk: Chunk, write: Write) -> None:
         """Map the records of one chunk, and write them; as in `run`."""
+        if self._finders is not None:
+            with self._report.phase("map"):
+                self._finders.look_ahead(chunk.each.job.plan.lookups, chunk.sought)
         while True:
             with self._report.phase("map"):
                 self._map(chunk, range(len(chunk.pieces)))
@@ -233,6 +246,17 @@ class Chunk:
     """Records that were rejected before, and are not among the pieces, by position."""
     _written: set[int] = attrs.field(factory=set[int], init=False)
 
+    def sought(self) -> dict[AnyLookup, list[Sought]]:
+        """What the mappings of its records look up, as far as they come where nothing is found."""
+        job = self.each.job
+        seeker = _Seeker(job.plan)
+        for piece in self.pieces:
+            # It is mapped once more, and what is wrong with it is told then.
+            with suppress(Exception):
+                job.add(seeker, job.read.decode(piece))
+            seeker.discard()
+        return {lookup: list(values) for lookup, values in seeker.sought.items()}
+
     def write(self, numbers: Iterable[int], write: Write) -> None:
         """Have these records written; and with them, for good, those that were set aside since the last time."""
         new = sorted({*numbers, *self.rejected, *self.skipped} - self._written)
@@ -243,6 +267,18 @@ class Chunk:
         write(Done(self.number, positions, sum(number in self.skipped for number in new), rejected))
         self._written.update(new)
         self.before = {}
+
+
+class _Seeker(MemoryLoad):
+    """Finds nothing, and remembers what was to be found."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan)
+        self.sought: dict[AnyLookup, dict[Sought, None]] = {}
+
+    def find_id(self, lookup: AnyLookup, values: Sought) -> None:
+        """None."""
+        self.sought.setdefault(lookup, {})[values] = None
 
 
 def _named(error: Exception) -> str:

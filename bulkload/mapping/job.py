@@ -23,7 +23,8 @@ class Skip(Exception):  # noqa: N818 - it is no error
 class Job(Generic[D]):
     """How to load the records of one kind of source.
 
-    `add` is a pure translation of a document into rows: it may run again for the same document, and in any process.
+    `add` is a pure translation of a document into rows: it may run again for the same document, and in any process, and
+    before that with its rows thrown away and whatever it looks up not found.
     It raises RecordError for a document that it cannot translate, and Skip for one that has no row.
     """
 

@@ -19,9 +19,10 @@ from bulkload.model.report import Report, TableReport, log_tables
 from bulkload.model.tables import Entity, Keep, Key, Lookup, Table
 from bulkload.rebuild.rebuild import Rebuilding
 from bulkload.rows import ids
+from bulkload.rows.finder import Finders
 from bulkload.rows.fingerprints import Fingerprints
 from bulkload.rows.keyed import KeyedRows, Settled
-from bulkload.rows.merge import Finder, read_existing
+from bulkload.rows.merge import read_existing
 from bulkload.rows.savepoints import Undo
 from bulkload.rows.sink import Batch, Buffers
 from bulkload.rows.stream import CopyWriter, InsertWriter, Writer
@@ -79,7 +80,7 @@ class Load(Buffers):
         """The entities all of whose keys are known, because they were read and nobody else can add to them."""
         self._aliases: dict[AnyEntity, dict[int, int]] = {}
         """What the stand-ins that `add` handed out turned out to stand for."""
-        self._finders: dict[AnyLookup, Finder] = {}
+        self.finders = Finders(connection, targets, report)
         self._analyzed = False
         for relation in plan:
             report.tables.setdefault(relation.name, TableReport())
@@ -108,11 +109,7 @@ class Load(Buffers):
 
     def find_id(self, lookup: AnyLookup, values: tuple[object, ...]) -> int | None:
         """What `find` finds, as a bare number."""
-        finder = self._finders.get(lookup)
-        if finder is None:
-            with self.report.phase("read existing rows"):
-                finder = self._finders[lookup] = Finder(self.connection, lookup, self.targets[lookup.entity])
-        return finder.find(values)
+        return self.finders.find_id(lookup, values)
 
     def flush(self, done: Done | None = None) -> None:
         """Write the rows that wait; `done` are the records that they are all of, where that is known.
@@ -133,7 +130,7 @@ class Load(Buffers):
         if self.fingerprints is not None and self.mode is not Mode.STANDARD:
             self.fingerprints.note_all(self.marked(self.fingerprints.entities))
         self._analyzed = False
-        self._forget_found(relation for relation, batch in self.batches.items() if len(batch))
+        self.finders.forget(relation.name for relation, batch in self.batches.items() if len(batch))
         self.clear()
         self._room = self._batch_rows
 
@@ -223,7 +220,7 @@ class Load(Buffers):
         self.report.tables[relation.name].inserted += count
         self.report.tables[relation.name].seconds += seconds
         self._analyzed = False
-        self._forget_found([relation])
+        self.finders.forget([relation.name])
 
     @property
     def looks_again(self) -> bool:
@@ -283,11 +280,6 @@ class Load(Buffers):
                 analyze(self.connection, tables)
             with nullcontext() if rebuild is None else rebuild.analyzing(tables):
                 yield
-
-    def _forget_found(self, written: Iterable[AnyRelation]) -> None:
-        names = {relation.name for relation in written}
-        for lookup in [lookup for lookup in self._finders if lookup.entity.name in names]:
-            del self._finders[lookup]
 
     def _counted(self, add: Any) -> Any:
         def counted(record: Any) -> Any:

@@ -14,9 +14,9 @@ from bulkload import statements
 from bulkload.encoding.columns import Column
 from bulkload.encoding.encode import Encoder
 from bulkload.encoding.keys import EXACT_TYPES, normal
-from bulkload.model.plan import AnyEntity, AnyLookup, AnyRelation, Plan
+from bulkload.model.plan import AnyEntity, AnyRelation, Plan
 from bulkload.model.report import Report
-from bulkload.model.tables import Entity, Keep, Key, Replace, Update
+from bulkload.model.tables import Entity, Key, Replace, Update
 from bulkload.rows.stream import Source, parameters
 from bulkload.server.catalog import Target, estimated_rows
 from bulkload.server.connection import Connection, refused
@@ -155,7 +155,7 @@ def read_keys(connection: Connection, target: Target, id_column: str, key: Seque
     if not EXACT_TYPES.issuperset(column.type.base for column in columns):
         return None
     with refused(f"reading the keys of {target}"):
-        if estimated_rows(connection, target)[0] > _MOST_KEYS:
+        if _are_too_many(connection, target):
             return None
         statement = _SQL["read_keys"].format(
             id=sql.Identifier(id_column),
@@ -173,6 +173,17 @@ def read_keys(connection: Connection, target: Target, id_column: str, key: Seque
     if len(rows) > _MOST_KEYS:
         return None
     return _by_key(rows, columns)
+
+
+def _are_too_many(connection: Connection, target: Target) -> bool:
+    """Whether a table has more rows than there may be keys, as far as that can be said without reading them."""
+    believed = estimated_rows(connection, target)[0]
+    if believed >= 0:
+        return believed > _MOST_KEYS
+    # To read them would take the memory that is to be saved.
+    statement = _SQL["count_rows"].format(target=target.identifier, limit=sql.Placeholder("limit"))
+    row = connection.execute(statement, {"limit": _MOST_KEYS + 1}).fetchone()
+    return row is not None and int(str(row[0])) > _MOST_KEYS
 
 
 def _by_key(rows: Sequence[tuple[Any, ...]], columns: Sequence[Column]) -> dict[Key, int]:
@@ -209,32 +220,3 @@ def lockable(connection: Connection, relations: Mapping[AnyRelation, Target]) ->
         rows = connection.execute(_SQL["lockable"].text, {"relations": [each.oid for each in relations.values()]})
         found = {oid for (oid,) in rows}
     return frozenset(relation for relation, target in relations.items() if target.oid in found)
-
-
-class Finder:
-    """Finds rows of an entity by some of their columns, in what the database held when it was made."""
-
-    def __init__(self, connection: Connection, lookup: AnyLookup, target: Target) -> None:
-        self._known = read_keys(connection, target, lookup.entity.id_column, lookup.on)
-        self._made = normal([target.columns[name] for name in lookup.on])
-        self._asked: dict[Key, int | None] = {}
-        relation = _by(lookup)
-        self._merge = Merge(connection, relation, target, Encoder(relation.name, [
-            target.columns[name] for name in (lookup.entity.id_column, *lookup.on)
-        ]))  # fmt: skip
-
-    def find(self, values: tuple[object, ...]) -> int | None:
-        """The newest id of the rows with these values, or None."""
-        key: Key = values[0] if len(values) == 1 else values
-        if self._made is not None:
-            key = self._made(key)
-        if self._known is not None:
-            return self._known.get(key)
-        if key not in self._asked:
-            self._asked[key] = self._merge.match([(0,), *((value,) for value in values)]).get(0)
-        return self._asked[key]
-
-
-def _by(lookup: AnyLookup) -> AnyRelation:
-    entity = lookup.entity
-    return Entity(entity.name, entity.record, lookup.on, conflict=Keep(lookup.on), id_column=entity.id_column)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager, nullcontext
 
@@ -21,20 +21,18 @@ from bulkload.mapping.estimate import expected_rows
 from bulkload.mapping.job import Input
 from bulkload.mapping.passes import Passes, plan_of, spooled, unhurried_collector
 from bulkload.model.mode import Mode
-from bulkload.model.plan import AnyLookup, AnyRelation, Plan
+from bulkload.model.plan import Plan
 from bulkload.model.report import Report
 from bulkload.rebuild.choice import Drop, Drops
 from bulkload.rows import fingerprints, ultra
 from bulkload.rows.atomic import start
+from bulkload.rows.finder import Finders
 from bulkload.rows.load import Load
-from bulkload.rows.memory import Find
-from bulkload.rows.merge import Finder
 from bulkload.rows.stream import adapt
 from bulkload.rows.ultra import Levers
 from bulkload.runs import resuming
 from bulkload.runs.outcome import Outcome
 from bulkload.server import catalog, retries
-from bulkload.server.catalog import Target
 from bulkload.server.connection import Connection, committing, refused, transaction
 from bulkload.sources import checksums
 from bulkload.sources.checksums import Checksums
@@ -175,24 +173,13 @@ class _Run:
             with refused("reading the catalog"):
                 targets = catalog.describe(self.connection, self.plan.described, self.schema)
             columns = {relation.name: target.columns for relation, target in targets.items()}
+            finders = Finders(self.connection, targets, report, self.plan.relations if self.clear else ())
             check_versions(
                 self.sources, self.changes.versions, columns, chunk=self.chunk, rejects=self.rejects,
-                find=self._finder(targets),
+                find=finders.find_id, finders=finders,
             )  # fmt: skip
         self.rejects.restart()
         logger.info("sources checked: nothing in them would end the load")
-
-    def _finder(self, targets: Mapping[AnyRelation, Target]) -> Find:
-        finders: dict[AnyLookup, Finder] = {}
-
-        def find(lookup: AnyLookup, values: tuple[object, ...]) -> int | None:
-            if self.clear and lookup.entity in self.plan.relations:
-                return None
-            if lookup not in finders:
-                finders[lookup] = Finder(self.connection, lookup, targets[lookup.entity])
-            return finders[lookup].find(values)
-
-        return find
 
     def load(self, drops: Drops, report: Report) -> Report:
         """Load everything; where that is one transaction, again where others were in its way."""

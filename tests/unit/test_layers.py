@@ -23,7 +23,7 @@ LAYERS = {
         "source", "slices", "path", "json_split", "json_records", "csv_records", "formats", "rejects", "checksums",
     ),
     "rows": (
-        "ids", "stream", "fingerprints", "merge", "ownership", "savepoints", "sink", "keyed", "memory",
+        "ids", "stream", "fingerprints", "merge", "finder", "ownership", "savepoints", "sink", "keyed", "memory",
         "load", "atomic", "ultra",
     ),
     "mapping": ("job", "estimate", "sameness", "versions", "changes", "chunks", "blame", "passes", "census"),
