@@ -54,7 +54,7 @@ def empty(server: embedded.Server, name: str) -> str:
 
 
 def by_process(way: str, conninfo: str, files: gamedb.Files) -> list[str]:
-    """The command that loads the items part one way, in a process of its own."""
+    """The command that loads the items part one way, or all files (`whole`), in a process of its own."""
     return [sys.executable, "-m", "bench.process", way, conninfo, str(files.items.parent)]
 
 
