@@ -51,6 +51,8 @@ class Options(argparse.Namespace):
     batch_size: int
     max_rejects: int
     rejects: Path | None
+    job: str
+    source: str
     items_file: str | None
     nanos_file: str | None
     perks_file: str | None
@@ -133,19 +135,37 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = _add(found, name, commands.import_files, what)
         _add_files(command, *files)
-        _add_server(command)
-        _add_schema(command)
-        _add_modes(command)
-        _add_batch_size(command)
-        _add_rejects(command)
-        command.add_argument(
-            "--max-rejects",
-            type=_count,
-            default=0,
-            metavar="N",
-            help="how many rejected records are let through (default %(default)s: the first one ends the run)",
-        )
+        _add_import(command)
+
+    load = _add(found, "load", commands.load, "load a source by a job of your own, into tables that are there")
+    load.add_argument(
+        "job",
+        metavar="MODULE:JOB",
+        help="a bulkload.Job and the module that it is in, which is installed or in the working directory",
+    )
+    load.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="a file: ~ and $VARS are expanded, gzip and zstd are read as they are, - is standard input; a file that "
+        "--rejects wrote is read like the file that its records are from",
+    )
+    _add_import(load)
     return parser
+
+
+def _add_import(parser: argparse.ArgumentParser) -> None:
+    _add_server(parser)
+    _add_schema(parser)
+    _add_modes(parser)
+    _add_batch_size(parser)
+    _add_rejects(parser)
+    parser.add_argument(
+        "--max-rejects",
+        type=_count,
+        default=0,
+        metavar="N",
+        help="how many rejected records are let through (default %(default)s: the first one ends the run)",
+    )
 
 
 def _add(

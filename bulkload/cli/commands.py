@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ import attrs
 from bulkload import gamedb
 from bulkload.cli import output
 from bulkload.cli.executors import DASK, executor
+from bulkload.cli.jobs import named
 from bulkload.cli.servers import connection
 from bulkload.errors import BulkloadError, UsageError
 from bulkload.mapping.census import check
@@ -53,7 +54,7 @@ JOBS: dict[str, Job[Any]] = {
 
 def refuse_contradictions(options: Options) -> None:
     """Raises UsageError for flags that do not go together."""
-    paths = [path for name in JOBS if (path := getattr(options, name, None)) is not None]
+    paths = [path for name in (*JOBS, "source") if (path := getattr(options, name, None)) is not None]
     if hasattr(options, "symbiants_file") and not paths:
         raise UsageError("no file is named; there are " + ", ".join(f"--{n.replace('_', '-')}" for n in JOBS))
     if paths.count(STANDARD_INPUT) > 1:
@@ -98,7 +99,9 @@ def demo(options: Options) -> int:
             "symbiants_file": files.symbiants,
         }
         inputs = [Input(JOBS[name], Source(str(path))) for name, path in paths.items()]
-        report = _run(options, opened, inputs, schema=DEMO_SCHEMA, mode=Mode.OPTIMIZED, clear=True)
+        report = _run(
+            options, opened, inputs, _items_database(DEMO_SCHEMA), schema=DEMO_SCHEMA, mode=Mode.OPTIMIZED, clear=True
+        )
         output.show_report(report)
         begin = time.perf_counter()
         expected = gamedb.expected(files.items, files.nanos, files.perks, files.symbiants)
@@ -151,24 +154,50 @@ def _any_item(_lookup: AnyLookup, _values: tuple[object, ...]) -> int:
     return 1
 
 
+@attrs.frozen
+class _Around:
+    """What is done in the database beside loading."""
+
+    prepare: Callable[[Connection], object] | None = None
+    finish: Callable[[Connection], object] | None = None
+
+
+def _items_database(schema: str) -> _Around:
+    return _Around(
+        prepare=lambda opened: gamedb.make_ready(opened, schema),
+        finish=lambda opened: gamedb.refresh_views(opened, schema),
+    )
+
+
 def import_files(options: Options) -> int:
     """Import the files."""
+    return _import(options, _inputs(options), _items_database(options.schema))
+
+
+def load(options: Options) -> int:
+    """Load a source by a job of the user's own."""
+    job = named(options.job)
+    return _import(options, [Input(_with_rejects(job), Source.of(options.source))], _Around())
+
+
+def _import(options: Options, inputs: list[Input], around: _Around) -> int:
     if options.ultra and not (options.yes or options.dry_run or sys.stdin.isatty()):
         raise UsageError("--ultra asks for a yes, and there is no terminal to ask on; --yes answers it")
-    inputs = _inputs(options)
     for each in inputs:
         # Before a server is asked for anything: a wrong path is found at once.
         each.source.look()
     mode = Mode.ULTRA if options.ultra else Mode.OPTIMIZED if options.optimized else Mode.STANDARD
     if options.dry_run:
-        return _preview(options, inputs, mode)
+        return _preview(options, inputs, around, mode)
     with (
         Rejects(options.rejects, most=options.max_rejects) as rejects,
         connection(options) as opened,
     ):
         if options.ultra and not options.yes:
             _confirm(options, stakes(opened))
-        report = _run(options, opened, inputs, schema=options.schema, mode=mode, clear=options.clear, rejects=rejects)
+        report = _run(
+            options, opened, inputs, around, schema=options.schema, mode=mode, clear=options.clear, rejects=rejects
+        )
     # From here on all is in, and a reader who has gone changes nothing of that.
     with output.to_whom_it_may_concern():
         output.show_report(report)
@@ -176,7 +205,7 @@ def import_files(options: Options) -> int:
     return SOME_REJECTED if report.rejected else DONE
 
 
-def _preview(options: Options, inputs: list[Input], mode: Mode) -> int:
+def _preview(options: Options, inputs: list[Input], around: _Around, mode: Mode) -> int:
     with connection(options) as opened:
         found = preview(
             opened,
@@ -186,7 +215,7 @@ def _preview(options: Options, inputs: list[Input], mode: Mode) -> int:
             clear=options.clear,
             cascade=options.cascade,
             drops=_drops(options),
-            prepare=lambda opened: gamedb.make_ready(opened, options.schema),
+            prepare=around.prepare,
         )
         if options.ultra:
             for line in _at_stake(options, stakes(opened)):
@@ -199,6 +228,7 @@ def _run(
     options: Options,
     connection: Connection,
     inputs: list[Input],
+    around: _Around,
     *,
     schema: str,
     mode: Mode,
@@ -218,8 +248,8 @@ def _run(
             cascade=getattr(options, "cascade", False),
             chunk=getattr(options, "batch_size", DEFAULT_CHUNK),
             rejects=rejects,
-            prepare=lambda opened: gamedb.make_ready(opened, schema),
-            finish=lambda opened: gamedb.refresh_views(opened, schema),
+            prepare=around.prepare,
+            finish=around.finish,
             watch=watch,
             jobs=jobs,
             executor=mapping,
@@ -245,9 +275,12 @@ def _levers(options: Options) -> Levers:
 
 def _inputs(options: Options) -> list[Input]:
     paths = {name: getattr(options, name, None) for name in JOBS}
-    # What was set aside by an earlier import, and mended, is read as well.
-    jobs = {name: attrs.evolve(job, read=WithRejects(job.read)) for name, job in JOBS.items()}
-    return [Input(jobs[name], Source.of(path)) for name, path in paths.items() if path is not None]
+    return [Input(_with_rejects(JOBS[name]), Source.of(path)) for name, path in paths.items() if path is not None]
+
+
+def _with_rejects(job: Job[Any]) -> Job[Any]:
+    """The job, which also reads what was set aside by an earlier load, and mended."""
+    return job if isinstance(job.read, WithRejects) else attrs.evolve(job, read=WithRejects(job.read))
 
 
 def _confirm(options: Options, found: Stakes) -> None:

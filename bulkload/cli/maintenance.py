@@ -82,10 +82,10 @@ def _tell_unfinished(loads: Sequence[Unfinished]) -> None:
 
 
 def _command(load: Unfinished) -> str:
-    """What goes on with it: of the items database a command, of jobs of others a call."""
+    """What goes on with it: of the items database a command in full, of jobs of others what they were begun with."""
     flags = {f"{name.removesuffix('_file')}": f"--{name.replace('_', '-')}" for name in JOBS}
     if any(job not in flags for job, _ in load.sources):
-        return "the same call of bulkload.run, with resume=True"
+        return "the same command with --resume, or call of bulkload.run with resume=True"
     words = ["python", "-m", "bulkload", "import-all"]
     for job, path in load.sources:
         words += [flags[job], path]
