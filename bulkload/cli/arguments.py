@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bulkload.cli import commands, executors, maintenance
+from bulkload.cli import commands, contradictions, executors, maintenance
 from bulkload.errors import UsageError
 from bulkload.mapping.chunks import DEFAULT_CHUNK
 from bulkload.rebuild.choice import Drop
@@ -51,6 +51,7 @@ class Options(argparse.Namespace):
     batch_size: int
     max_rejects: int
     rejects: Path | None
+    report: Path | None
     job: str
     source: str
     items_file: str | None
@@ -74,7 +75,7 @@ def parse(arguments: Sequence[str]) -> Options:
     parser = _parser()
     options = parser.parse_args(arguments, Options())
     try:
-        commands.refuse_contradictions(options)
+        contradictions.refuse(options)
     except UsageError as error:
         parser.error(str(error))
     return options
@@ -165,6 +166,13 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
         default=0,
         metavar="N",
         help="how many rejected records are let through (default %(default)s: the first one ends the run)",
+    )
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="where the account of the run is written as well, when all is in: as HTML, or as JSON to a name that ends "
+        "in .json",
     )
 
 

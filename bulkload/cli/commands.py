@@ -5,16 +5,15 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from bulkload import gamedb
-from bulkload.cli import output
-from bulkload.cli.executors import DASK, executor
+from bulkload.cli import output, reports
+from bulkload.cli.executors import executor
 from bulkload.cli.jobs import named
 from bulkload.cli.servers import connection
 from bulkload.errors import BulkloadError, UsageError
@@ -32,7 +31,7 @@ from bulkload.server.catalog import Stakes, stakes
 from bulkload.server.connection import Connection
 from bulkload.sources.formats import WithRejects
 from bulkload.sources.rejects import Rejects
-from bulkload.sources.source import STANDARD_INPUT, Source
+from bulkload.sources.source import Source
 
 if TYPE_CHECKING:
     from bulkload.cli.arguments import Options
@@ -52,40 +51,6 @@ JOBS: dict[str, Job[Any]] = {
 }
 
 
-def refuse_contradictions(options: Options) -> None:
-    """Raises UsageError for flags that do not go together."""
-    paths = [path for name in (*JOBS, "source") if (path := getattr(options, name, None)) is not None]
-    if hasattr(options, "symbiants_file") and not paths:
-        raise UsageError("no file is named; there are " + ", ".join(f"--{n.replace('_', '-')}" for n in JOBS))
-    if paths.count(STANDARD_INPUT) > 1:
-        raise UsageError("standard input can be one of the files only")
-    _refuse_reading_rejects(paths, getattr(options, "rejects", None))
-    if getattr(options, "ultra", False) and not (options.optimized and options.clear):
-        raise UsageError("--ultra needs --optimized and --clear")
-    if getattr(options, "cascade", False) and not options.clear:
-        raise UsageError("--cascade is for --clear: it empties tables that refer to those")
-    if getattr(options, "ultra", None) is False and (options.unlogged or options.no_async_commit):
-        raise UsageError("--unlogged and --no-async-commit are levers of --ultra")
-    if getattr(options, "resume", False) and options.dry_run:
-        raise UsageError("--dry-run changes nothing, and so has nothing to --resume")
-    if hasattr(options, "executor") and (options.executor == DASK) != (options.scheduler is not None):
-        raise UsageError("--executor dask and --scheduler go together")
-    if getattr(options, "executor", "") == DASK and not options.optimized:
-        raise UsageError("--executor dask needs --optimized: without it, one process maps")
-    dropping = [getattr(options, f"drop_{name}", None) for name in ("indexes", "foreign_keys", "keys")]
-    if getattr(options, "optimized", None) is False and Drop.ALWAYS.value in dropping:
-        raise UsageError("without --optimized nothing is dropped")
-
-
-def _refuse_reading_rejects(paths: Sequence[str], rejects: Path | None) -> None:
-    """Raises UsageError where what is read would be written over."""
-    for source in map(Source.of, paths) if rejects is not None else ():
-        # What is not there, or may not be seen, is told when it is opened.
-        with suppress(OSError):
-            if rejects is not None and rejects.samefile(source.path):
-                raise UsageError(f"--rejects would write over {rejects}, which is read; name another file")
-
-
 def demo(options: Options) -> int:
     """Generate a set, import it into a schema of its own, check the content, tell what was done."""
     with connection(options) as opened, tempfile.TemporaryDirectory(prefix="bulkload-demo-") as directory:
@@ -102,7 +67,7 @@ def demo(options: Options) -> int:
         report = _run(
             options, opened, inputs, _items_database(DEMO_SCHEMA), schema=DEMO_SCHEMA, mode=Mode.OPTIMIZED, clear=True
         )
-        output.show_report(report)
+        reports.show(report)
         begin = time.perf_counter()
         expected = gamedb.expected(files.items, files.nanos, files.perks, files.symbiants)
         found = gamedb.differences(expected, gamedb.actual(opened, DEMO_SCHEMA))
@@ -146,7 +111,7 @@ def validate(options: Options) -> int:
         output.progress(options, [each.source for each in inputs]) as watch,
     ):
         report = check(inputs, gamedb.columns(), chunk=options.batch_size, rejects=rejects, find=find, watch=watch)
-    output.show_report(report, would=True)
+    reports.show(report, would=True)
     return _tell_rejects(rejects, report)
 
 
@@ -186,6 +151,8 @@ def _import(options: Options, inputs: list[Input], around: _Around) -> int:
     for each in inputs:
         # Before a server is asked for anything: a wrong path is found at once.
         each.source.look()
+    if options.report is not None:
+        reports.look(options.report)
     mode = Mode.ULTRA if options.ultra else Mode.OPTIMIZED if options.optimized else Mode.STANDARD
     if options.dry_run:
         return _preview(options, inputs, around, mode)
@@ -199,8 +166,10 @@ def _import(options: Options, inputs: list[Input], around: _Around) -> int:
             options, opened, inputs, around, schema=options.schema, mode=mode, clear=options.clear, rejects=rejects
         )
     # From here on all is in, and a reader who has gone changes nothing of that.
+    if options.report is not None:
+        reports.write(options.report, report)
     with output.to_whom_it_may_concern():
-        output.show_report(report)
+        reports.show(report)
         _tell_rejects(rejects, report)
     return SOME_REJECTED if report.rejected else DONE
 

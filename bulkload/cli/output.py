@@ -1,4 +1,4 @@
-"""What a person or a script is shown: log lines, a progress bar, the account of a load."""
+"""What a person or a script is shown: log lines, a progress bar, what a command found."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from bulkload.sources.source import Source
 if TYPE_CHECKING:
     from bulkload.cli.arguments import Options
     from bulkload.ledger.ledger import Entry, LoadLine
-    from bulkload.model.report import Report
     from bulkload.runs.preview import Preview
     from bulkload.server.definitions import Survey
 
@@ -85,13 +84,13 @@ def abandon() -> None:
 @contextmanager
 def progress(options: Options, sources: Sequence[Source]) -> Generator[chunks.Watch]:
     """A bar a source while it is read, on standard error; nothing where that is no terminal."""
-    console = Console(stderr=True)
-    shown = options.progress == "always" or (options.progress == "auto" and console.is_terminal and not options.quiet)
+    error = Console(stderr=True)
+    shown = options.progress == "always" or (options.progress == "auto" and error.is_terminal and not options.quiet)
     if not shown:
         yield chunks.unwatched
         return
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
+    with Progress(*columns, console=error) as bar:
         tasks: dict[str, TaskID] = {}
         sizes = {source.name: source.size for source in sources}
 
@@ -102,17 +101,6 @@ def progress(options: Options, sources: Sequence[Source]) -> Generator[chunks.Wa
             bar.update(task, completed=progress.bytes_read)
 
         yield watch
-
-
-def show_report(report: Report, *, would: bool = False) -> None:
-    """The account of a load, as tables: records a source, rows a table, seconds a phase."""
-    console = _console()
-    if report.resumed:
-        tell(f"gone on with where it was stopped: {report.resumed:,} records were done with")
-    console.print(_sources(report))
-    console.print(_tables(report, would=would))
-    if not would:
-        console.print(_phases(report))
 
 
 def show_objects(found: Survey, away: Sequence[Entry]) -> None:
@@ -127,15 +115,15 @@ def show_objects(found: Survey, away: Sequence[Entry]) -> None:
         table.add_row(f"{key.schema}.{key.table_name}", kind, f"{key.name}: {key.definition}")
     for entry in away:
         table.add_row(f"{entry.schema}.{entry.table_name}", f"{entry.kind}, away", f"{entry.name} (load {entry.load})")
-    _console().print(table)
+    console().print(table)
 
 
 def show_preview(found: Preview) -> None:
     """What a run would do."""
-    table = _table("table", "rows to come, about")
+    table = figures("table", "rows to come, about")
     for name, rows in found.expected.items():
         table.add_row(name, f"{rows:,.0f}")
-    _console().print(table)
+    console().print(table)
     for title, lines in (
         ("locks", found.locks),
         ("taken away while rows come in", [f"the {each}" for each in found.choice.dropped]),
@@ -165,62 +153,18 @@ def show_loads(lines: Sequence[LoadLine]) -> None:
             str(line.id), line.mode, line.state, f"{line.started:%Y-%m-%d %H:%M:%S}", ended, line.client,
             str(line.dropped), progress,
         )  # fmt: skip
-    _console().print(table)
+    console().print(table)
 
 
-def _console() -> Console:
+def console() -> Console:
+    """Where tables are drawn: standard output."""
     # Names and definitions may look like markup: `[a-z]`.
     width = None if sys.stdout.isatty() else _PLAIN_WIDTH
     return Console(width=width, markup=False, emoji=False)
 
 
-def _sources(report: Report) -> Table:
-    table = _table("source", "read", "loaded", "unchanged", "skipped", "superseded", "rejected")
-    for source in report.sources:
-        counts = (
-            source.read, source.loaded, source.unchanged, source.skipped, source.superseded, source.rejected,
-        )  # fmt: skip
-        table.add_row(source.name, *(f"{count:,}" for count in counts))
-    return table
-
-
-def _tables(report: Report, *, would: bool) -> Table:
-    if would:
-        table = _table("table", "rows")
-        for name, rows in report.tables.items():
-            table.add_row(name, f"{rows.inserted:,}")
-        table.add_section()
-        table.add_row("all", f"{report.rows:,}")
-        return table
-    table = _table("table", "inserted", "updated", "unchanged", "deleted", "seconds", "rows/s")
-    for name, rows in report.tables.items():
-        counts = (rows.inserted, rows.updated, rows.unchanged, rows.deleted)
-        rate = f"{(rows.inserted + rows.updated) / rows.seconds:,.0f}" if rows.seconds > 0 else ""
-        table.add_row(name, *(f"{count:,}" for count in counts), f"{rows.seconds:.2f}", rate)
-    table.add_section()
-    every = report.tables.values()
-    sums = (
-        sum(t.inserted for t in every),
-        sum(t.updated for t in every),
-        sum(t.unchanged for t in every),
-        sum(t.deleted for t in every),
-    )
-    rate = f"{report.rows / report.seconds:,.0f}" if report.seconds > 0 else ""
-    table.add_row("all, the whole run", *(f"{count:,}" for count in sums), f"{report.seconds:.2f}", rate)
-    return table
-
-
-def _phases(report: Report) -> Table:
-    table = _table("phase", "seconds", "share")
-    for name, seconds in report.phases.items():
-        share = f"{seconds / report.seconds:.0%}" if report.seconds > 0 else ""
-        table.add_row(name, f"{seconds:.2f}", share)
-    table.add_section()
-    table.add_row("total", f"{report.seconds:.2f}", "")
-    return table
-
-
-def _table(first: str, *others: str) -> Table:
+def figures(first: str, *others: str) -> Table:
+    """A table whose columns but the first are numbers."""
     table = Table(first, title_justify="left", header_style="bold")
     for name in others:
         table.add_column(name, justify="right")

@@ -46,7 +46,7 @@ SHOWN_FLAGS = ("--progress", "--log-format", "--verbose", "-v", "--quiet", "-q",
 FILES = ("--items-file", "--nanos-file", "--perks-file", "--symbiants-file")
 IMPORT_FLAGS = (
     *("--dsn", "--schema", "--optimized", "--ultra", "--yes", "--clear", "--cascade", "--batch-size", "--rejects"),
-    "--max-rejects",
+    *("--max-rejects", "--report"),
     *SHOWN_FLAGS,
 )
 FLAGS: Mapping[str, Sequence[str]] = {
