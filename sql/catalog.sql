@@ -106,6 +106,10 @@ SELECT oid::bigint,
             ELSE -1 END
 FROM pg_class c WHERE oid = ANY(%(relations)s::oid[])
 
+-- parse_name --
+-- A name as it is written in SQL, in its parts.
+SELECT parse_ident(%(name)s)
+
 -- findings --
 -- What about these tables may slow a load down, or change what it writes.
 SELECT format('%%s has the trigger %%s, which runs for every row', g.tgrelid::regclass, g.tgname)

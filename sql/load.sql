@@ -29,6 +29,10 @@ COPY {target} ({columns}) FROM STDIN (FORMAT binary)
 -- rows, nor for vacuum.
 COPY {target} ({columns}) FROM STDIN (FORMAT binary, FREEZE)
 
+-- copy_csv --
+-- Rows as CSV, their values as the server reads them.
+COPY {target} ({columns}) FROM STDIN (FORMAT csv, HEADER {header})
+
 -- count_rows --
 -- The rows of a table, as far as they matter.
 SELECT count(*) FROM (SELECT FROM {target} LIMIT {limit}) AS counted

@@ -289,10 +289,6 @@ SELECT coalesce(greatest(blocks_done::float8 / nullif(blocks_total, 0),
                          tuples_done::float8 / nullif(tuples_total, 0)), 0)
 FROM pg_stat_progress_create_index WHERE pid = ANY(%(pids)s::int[])
 
--- parse_name --
--- A name as it is written in SQL, in its parts.
-SELECT parse_ident(%(name)s)
-
 -- table_sizes --
 -- Bytes of the rows alone.
 SELECT t.oid::bigint, pg_relation_size(t.oid) FROM unnest(%(relations)s::oid[]) AS t(oid)

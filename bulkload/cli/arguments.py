@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bulkload.cli import commands, contradictions, executors, maintenance
+from bulkload.cli import commands, contradictions, copying, executors, maintenance
 from bulkload.errors import UsageError
 from bulkload.mapping.chunks import DEFAULT_CHUNK
 from bulkload.rebuild.choice import Drop
@@ -54,6 +54,9 @@ class Options(argparse.Namespace):
     report: Path | None
     job: str
     source: str
+    table: str
+    file: str
+    columns: str | None
     items_file: str | None
     nanos_file: str | None
     perks_file: str | None
@@ -151,6 +154,19 @@ def _parser() -> argparse.ArgumentParser:
         "--rejects wrote is read like the file that its records are from",
     )
     _add_import(load)
+
+    copy = _add(found, "copy", copying.copy, "copy a CSV file into one table, in one transaction")
+    copy.add_argument("table", metavar="TABLE", help="as in SQL: qualified, quoted where it must be")
+    copy.add_argument(
+        "file", metavar="FILE", help="~ and $VARS are expanded, gzip and zstd are read as they are, - is standard input"
+    )
+    copy.add_argument(
+        "--columns",
+        metavar="NAME,…",
+        help="the columns of the file, in their order; without it, the first line of the file names them",
+    )
+    _add_server(copy)
+    _add_schema(copy)
     return parser
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Sequence
 from itertools import groupby
-from typing import cast
 
 import attrs
 
@@ -17,7 +16,7 @@ from bulkload.rebuild.builders import Alone, crew
 from bulkload.rebuild.choice import Choice, Circumstances, Drop, Drops, choose
 from bulkload.rebuild.rebuild import drop, look_at, plain_names
 from bulkload.rebuild.restore import Restoration, set_up_builder
-from bulkload.server import locks
+from bulkload.server import catalog, locks
 from bulkload.server.connection import Connection, committing, conninfo_of, refused, transaction
 from bulkload.server.definitions import Survey, family
 
@@ -44,7 +43,7 @@ def relations_named(connection: Connection, schema: str, tables: Collection[str]
 
     Raises SchemaError for a table that there is none of, ServerError for what is no name.
     """
-    named = [_parsed(connection, schema, table) for table in tables]
+    named: list[tuple[str, str | None]] = [catalog.parsed(connection, schema, table) for table in tables]
     found: list[int] = []
     for table_schema, table in named or [(schema, None)]:
         with refused("reading the catalog"):
@@ -55,15 +54,6 @@ def relations_named(connection: Connection, schema: str, tables: Collection[str]
             raise SchemaError(f"there is no {what}; a name is written as in SQL, quoted where it must be")
         found += [int(str(oid)) for (oid,) in rows]
     return found
-
-
-def _parsed(connection: Connection, schema: str, name: str) -> tuple[str, str | None]:
-    with refused(f"reading the name {name}"):
-        row = connection.execute(_SQL["parse_name"].text, {"name": name}).fetchone()
-    parts = cast("list[str]", row[0]) if row is not None else []
-    if len(parts) not in (1, 2):
-        raise SchemaError(f"{name} is not the name of a table: write TABLE or SCHEMA.TABLE")
-    return (parts[0], parts[1]) if len(parts) > 1 else (schema, parts[0])
 
 
 def list_objects(connection: Connection, relations: Sequence[int]) -> tuple[Survey, list[Entry]]:

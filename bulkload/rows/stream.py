@@ -164,6 +164,25 @@ def copy_rows(
     return _copy(connection, target, encoder, _blocks(encoder, iter(rows)))
 
 
+def copy_csv(
+    connection: Connection, target: Target, columns: Sequence[str], blocks: Iterable[bytes], *, header: bool, name: str
+) -> int:
+    """COPY text in CSV, a block at a time, `header` saying that its first line is one; returns the number of rows.
+
+    `name` is what messages call it. Raises ServerError.
+    """
+    statement = _SQL["copy_csv"].format(
+        target=target.identifier,
+        columns=sql.SQL(", ").join(map(sql.Identifier, columns)),
+        header=sql.SQL("true" if header else "false"),
+    )
+    with refused(f"{name}: COPY into {target}", target.name), connection.cursor() as cursor:
+        with cursor.copy(statement) as copy:
+            for block in blocks:
+                copy.write(block)
+        return cursor.rowcount
+
+
 def _blocks(encoder: Encoder, rows: Iterable[Sequence[object]]) -> Iterable[bytes]:
     iterator, done = iter(rows), 0
     while block := list(islice(iterator, _BLOCK_ROWS)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import attrs
 from psycopg import sql
@@ -109,6 +109,19 @@ def describe(connection: Connection, relations: Iterable[AnyRelation], schema: s
     if faults:
         raise SchemaError("; ".join(faults))
     return {relation: found[relation.name] for relation in wanted}
+
+
+def parsed(connection: Connection, schema: str, name: str) -> tuple[str, str]:
+    """The schema and the name of a table that is written as in SQL; `schema` where it names none.
+
+    Raises SchemaError, and ServerError for what is no name.
+    """
+    with refused(f"reading the name {name}"):
+        row = connection.execute(_SQL["parse_name"].text, {"name": name}).fetchone()
+    parts = cast("list[str]", row[0]) if row is not None else []
+    if len(parts) not in (1, 2):
+        raise SchemaError(f"{name} is not the name of a table: write TABLE or SCHEMA.TABLE")
+    return (parts[0], parts[1]) if len(parts) > 1 else (schema, parts[0])
 
 
 def describe_table(connection: Connection, table: str, schema: str) -> Target:

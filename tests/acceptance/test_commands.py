@@ -58,6 +58,7 @@ FLAGS: Mapping[str, Sequence[str]] = {
     "import-nanos": ("--nanos-file", *IMPORT_FLAGS),
     "import-symbiants": ("--symbiants-file", *IMPORT_FLAGS),
     "import-all": (*FILES, *IMPORT_FLAGS),
+    "copy": ("TABLE", "FILE", "--columns", "--dsn", "--schema", *SHOWN_FLAGS),
     "load": ("MODULE:JOB", "SOURCE", *IMPORT_FLAGS),
 }
 

@@ -45,11 +45,11 @@ OTHER = {
 # Scripts and commands that PREPARE does not take; other tests run them.
 NOT_PREPARED = {
     "tables", "indexes", "views", "refresh_views", "create_schema", "set_path", "lock_for_keys", "truncate", "analyze",
-    "copy", "copy_frozen", "drop_constraint", "drop_index", "add_constraint", "check_deferred", "lock_exclusive",
-    "create_ledger", "add_constraint_only", "add_foreign_key_unchecked", "validate_foreign_key", "promote_key",
-    "attach_index", "comment_index", "comment_constraint", "cluster_on", "replica_identity", "set_statistics",
-    "set_unlogged", "set_logged", "async_commit", "sync_commit", "begin", "commit", "savepoint", "release", "undo",
-    "next_savepoint", "back_to_savepoint", "no_statement_timeout", "create_fingerprints",
+    "copy", "copy_csv", "copy_frozen", "drop_constraint", "drop_index", "add_constraint", "check_deferred",
+    "lock_exclusive", "create_ledger", "add_constraint_only", "add_foreign_key_unchecked", "validate_foreign_key",
+    "promote_key", "attach_index", "comment_index", "comment_constraint", "cluster_on", "replica_identity",
+    "set_statistics", "set_unlogged", "set_logged", "async_commit", "sync_commit", "begin", "commit", "savepoint",
+    "release", "undo", "next_savepoint", "back_to_savepoint", "no_statement_timeout", "create_fingerprints",
 }  # fmt: skip
 
 BLOCKS = [
