@@ -13,7 +13,6 @@ from bulkload.mapping.versions import Versions
 from bulkload.model.plan import AnyRelation, Plan
 from bulkload.model.report import Report, TableReport
 from bulkload.model.tables import Key
-from bulkload.rows.finder import Finders
 from bulkload.rows.memory import Find, MemoryLoad
 from bulkload.sources.rejects import Rejects
 
@@ -54,12 +53,11 @@ def check_versions(
     rejects: Rejects,
     find: Find | None,
     watch: Watch = unwatched,
-    finders: Finders | None = None,
 ) -> Report:
     """As `check`, of sources whose versions were looked for; what is unchanged among them is not looked at."""
     report = Report()
     census = _Census(plan_of(sources), columns, find, report)
-    mapper = Mapper(census, columns, census.find_id, rejects, report, finders)
+    mapper = Mapper(census, columns, census.find_id, rejects, report)
     passes = Passes(
         sources, mapper, report, rejects, chunk=chunk, watch=watch, versions=versions, done="fit to be loaded"
     )

@@ -10,7 +10,7 @@ from bulkload.errors import FitError, ServerError
 from bulkload.model.plan import AnyLookup, AnyRelation
 from bulkload.model.report import Report
 from bulkload.model.tables import Entity, Keep, Key
-from bulkload.rows.merge import Merge, read_keys
+from bulkload.rows.merge import Merge, can_be_held, read_keys
 from bulkload.server.catalog import Target
 from bulkload.server.connection import Connection, refused, transaction
 
@@ -18,7 +18,7 @@ Sought = tuple[object, ...]
 """What is looked for, in the order of the lookup's columns."""
 
 _AT_ONCE = 5000
-"""Keys that the server is asked for in one statement, of which each has a parameter a column."""
+"""Keys that the server is asked for in one statement, in an array a column."""
 
 
 class Finders:
@@ -37,7 +37,7 @@ class Finders:
         self._emptied = frozenset(emptied)
         self._finders: dict[AnyLookup, _Finder] = {}
         self._asking: dict[AnyLookup, bool] = {}
-        """Whether the last finder of a lookup had to ask the server."""
+        """Whether the finder of a lookup has to ask the server, as far as that was known last."""
 
     def find_id(self, lookup: AnyLookup, values: Sought) -> int | None:
         """The newest id of the rows with these values, or None. Raises FitError where the server cannot be asked."""
@@ -64,7 +64,8 @@ class Finders:
 
     def _asks(self, lookup: AnyLookup) -> bool:
         if lookup not in self._asking:
-            self._finder(lookup)
+            # Not yet read: the mappings may not use it.
+            self._asking[lookup] = not can_be_held(self._connection, self._targets[lookup.entity], lookup.on)
         return self._asking[lookup]
 
     def _finder(self, lookup: AnyLookup) -> _Finder:
@@ -112,12 +113,11 @@ class _Finder:
     def find(self, values: Sought) -> int | None:
         """The newest id of the rows with these values, or None."""
         if self._known is not None:
-            key: Key = values[0] if len(values) == 1 else values
-            return self._known.get(key if self._made is None else self._made(key))
-        answer = _told_apart(values)
-        if answer not in self._answers:
-            self._answers[answer] = self._match([values]).get(0)
-        return self._answers[answer]
+            return self._known.get(self._key(values))
+        asked = self._told_apart(values)
+        if asked not in self._answers:
+            self._answers[asked] = self._match([values]).get(0)
+        return self._answers[asked]
 
     def _ask(self, some: Collection[Sought]) -> None:
         try:
@@ -127,12 +127,20 @@ class _Finder:
                 raise
             # Of which of them, is seen when each is looked up.
             return
-        self._answers.update((_told_apart(values), found.get(place)) for place, values in enumerate(some))
+        self._answers.update((self._told_apart(values), found.get(place)) for place, values in enumerate(some))
 
     def _match(self, some: Collection[Sought]) -> Mapping[int, int]:
         # In a transaction of its own, or behind a savepoint: what is refused is no reason to undo anything else.
         with refused(f"looking up keys of {self._target}"), transaction(self._connection):
             return self._merge.match([(0,) * len(some), *zip(*some, strict=True)])
+
+    def _key(self, values: Sought) -> Key:
+        key: Key = values[0] if len(values) == 1 else values
+        return key if self._made is None else self._made(key)
+
+    def _told_apart(self, values: Sought) -> tuple[object, ...]:
+        """A key for each type of what Python calls equal: 1, 1.0 and True are not the same to every column."""
+        return (*map(type, values), self._key(values))
 
     def _fits(self, values: Sought) -> bool:
         if len(values) != len(self._keys.columns):
@@ -142,8 +150,3 @@ class _Finder:
         except FitError:
             return False
         return True
-
-
-def _told_apart(values: Sought) -> tuple[object, ...]:
-    """A key for each type of what Python calls equal: 1, 1.0 and True are not the same to every column."""
-    return (*map(type, values), *values)

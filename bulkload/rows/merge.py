@@ -152,11 +152,9 @@ def read_keys(connection: Connection, target: Target, id_column: str, key: Seque
     Also None for a key whose values Python does not compare as the server does, or cannot hold.
     """
     columns = [target.columns[name] for name in key]
-    if not EXACT_TYPES.issuperset(column.type.base for column in columns):
+    if not can_be_held(connection, target, key):
         return None
     with refused(f"reading the keys of {target}"):
-        if _are_too_many(connection, target):
-            return None
         statement = _SQL["read_keys"].format(
             id=sql.Identifier(id_column),
             key=sql.SQL(", ").join(map(sql.Identifier, key)),
@@ -175,15 +173,21 @@ def read_keys(connection: Connection, target: Target, id_column: str, key: Seque
     return _by_key(rows, columns)
 
 
-def _are_too_many(connection: Connection, target: Target) -> bool:
-    """Whether a table has more rows than there may be keys, as far as that can be said without reading them."""
-    believed = estimated_rows(connection, target)[0]
-    if believed >= 0:
-        return believed > _MOST_KEYS
-    # To read them would take the memory that is to be saved.
-    statement = _SQL["count_rows"].format(target=target.identifier, limit=sql.Placeholder("limit"))
-    row = connection.execute(statement, {"limit": _MOST_KEYS + 1}).fetchone()
-    return row is not None and int(str(row[0])) > _MOST_KEYS
+def can_be_held(connection: Connection, target: Target, key: Sequence[str]) -> bool:
+    """Whether the keys of a table can be held in memory, as far as that can be said without reading them.
+
+    Raises ServerError.
+    """
+    if not EXACT_TYPES.issuperset(target.columns[name].type.base for name in key):
+        return False
+    with refused(f"counting the rows of {target}"):
+        believed = estimated_rows(connection, target)[0]
+        if believed >= 0:
+            return believed <= _MOST_KEYS
+        # To read them would take the memory that is to be saved.
+        statement = _SQL["count_rows"].format(target=target.identifier, limit=sql.Placeholder("limit"))
+        row = connection.execute(statement, {"limit": _MOST_KEYS + 1}).fetchone()
+    return row is None or int(str(row[0])) <= _MOST_KEYS
 
 
 def _by_key(rows: Sequence[tuple[Any, ...]], columns: Sequence[Column]) -> dict[Key, int]:

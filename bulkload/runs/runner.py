@@ -176,7 +176,7 @@ class _Run:
             finders = Finders(self.connection, targets, report, self.plan.relations if self.clear else ())
             check_versions(
                 self.sources, self.changes.versions, columns, chunk=self.chunk, rejects=self.rejects,
-                find=finders.find_id, finders=finders,
+                find=finders.find_id,
             )  # fmt: skip
         self.rejects.restart()
         logger.info("sources checked: nothing in them would end the load")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
@@ -30,8 +32,11 @@ from bulkload import (
     Table,
     record,
     run,
+    start,
 )
 from bulkload.rows import merge
+from bulkload.rows.finder import Finders
+from bulkload.rows.stream import adapt
 from bulkload.server import catalog
 
 Connection = psycopg.Connection[tuple[object, ...]]
@@ -82,6 +87,11 @@ def add_part(sink: Sink, document: dict[str, Any]) -> None:
     if part is not None:
         sink.add(STOCK, Stock(part, document["count"]))
     sink.add(PARTS, Part(document["new"], MAKERS[0]))
+
+
+@record
+class Slot:
+    at: dt.datetime
 
 
 @record
@@ -165,15 +175,17 @@ def test_a_chunk_asks_once(parts: Connection, load: Load, asked: list[int]) -> N
     report = load(of(*codes))
     assert stock(parts) == [(code, number) for number, code in enumerate(codes) if code != 2000]
     assert report.sources[0].skipped == 1
-    # In STANDARD mode, the sources are checked first.
-    assert asked in ([9, 5], [9, 5, 9, 5])
+    # In STANDARD mode the sources are checked first, and each is asked for alone.
+    assert asked[-2:] == [9, 5]
+    assert {*asked[:-2]} <= {1}
 
 
 def test_makers_are_found_however_they_are_written(parts: Connection, load: Load, asked: list[int]) -> None:
     """By two columns, of which one is known by several spellings."""
     load([*of(4, 5, maker=str(MAKERS[1])), {"code": 7, "maker": str(MAKERS[1]).upper(), "count": 2}])
     assert stock(parts) == [(4, 0), (7, 2)]
-    assert set(asked) == {3}
+    assert asked[-1] == 3
+    assert {*asked[:-1]} <= {1}
 
 
 def test_the_newest_of_several(parts: Connection, load: Load) -> None:
@@ -191,8 +203,8 @@ def test_what_does_not_fit_its_column_is_a_reject(parts: Connection, load: Load,
     assert stock(parts) == [(5, 0), (9, 4)]
     assert (report.sources[0].skipped, report.sources[0].rejected) == (1, 2)
     # Once for all that fit, then for each that does not, as often as it is mapped.
-    assert asked[0] == 3
-    assert set(asked[1:]) <= {1, 3}
+    assert asked.count(3) == 1
+    assert set(asked) == {1, 3}
 
 
 @pytest.mark.parametrize("first", [8, 8.0])
@@ -201,6 +213,48 @@ def test_what_python_calls_equal_is_told_apart(parts: Connection, load: Load, fi
     with Rejects(most=1) as rejects:
         load(of(first, 8 if isinstance(first, float) else 8.0), rejects=rejects)
     assert [code for code, _ in stock(parts)] == [8]
+
+
+def test_an_hour_that_comes_twice_is_told_apart(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python calls these times equal, since they are of one zone; the server does not."""
+    monkeypatch.setattr("bulkload.rows.merge._MOST_KEYS", 1)
+    connection.execute("CREATE TABLE slots (id serial PRIMARY KEY, at timestamptz)")
+    connection.execute("INSERT INTO slots (at) VALUES ('2021-10-31 00:30Z'), ('2021-10-31 01:30Z'); ANALYZE slots")
+    slots = Entity("slots", Slot, ("at",), conflict=Keep(on=("at",)))
+    by_time = Lookup(slots, on=("at",))
+    times = [dt.datetime(2021, 10, 31, 2, 30, fold=fold, tzinfo=ZoneInfo("Europe/Berlin")) for fold in (0, 1, 0)]
+    with start(connection, Plan(slots, lookups=[by_time])) as load:
+        load.finders.look_ahead([by_time], lambda: {by_time: [(time,) for time in times[:1]]})
+        assert [load.find(by_time, time) for time in times] == [1, 2, 1]
+
+
+def test_what_was_asked_for_is_kept_for_one_chunk(parts: Connection, asked: list[int]) -> None:
+    """What a load looks up would all be in memory otherwise."""
+    targets = catalog.describe(parts, [PARTS], "public")
+    adapt(parts)
+    finders = Finders(parts, targets, Report())
+    for codes in ([1, 2], [3, 4]):
+        finders.look_ahead([BY_CODE], lambda codes=codes: {BY_CODE: [(code,) for code in codes]})  # type: ignore[misc]
+    assert [finders.find_id(BY_CODE, (code,)) for code in (3, 4, 1)] == [3, 4, 1]
+    assert asked == [2, 2, 1]
+
+
+def test_a_lookup_that_no_mapping_uses_reads_nothing(
+    parts: Connection, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plan may name more than its mapping needs."""
+    monkeypatch.setattr("bulkload.rows.merge._MOST_KEYS", ROWS)
+    read: list[Sequence[str]] = []
+    read_keys = merge.read_keys
+
+    def counted(connection: Any, target: Any, id_column: str, key: Sequence[str]) -> Any:
+        read.append(key)
+        return read_keys(connection, target, id_column, key)
+
+    monkeypatch.setattr("bulkload.rows.finder.read_keys", counted)
+    load(of(5, 7))
+    assert stock(parts) == [(5, 0), (7, 1)]
+    assert {*read} == {("code",)}
 
 
 def test_of_fewer_all_are_read(
@@ -220,7 +274,7 @@ def test_of_fewer_all_are_read(
     assert mapped in ([0, 1, 2], [0, 1, 2, 0, 1, 2])
 
 
-def test_a_table_is_counted_before_it_is_read(parts: Connection, asked: list[int]) -> None:
+def test_a_table_is_counted_before_it_is_read(parts: Connection) -> None:
     """Where nobody has analyzed it: so many rows in memory would be what is to be avoided."""
     parts.execute("CREATE TABLE others AS TABLE parts")
     target = catalog.describe_table(parts, "others", "public")
@@ -237,7 +291,6 @@ def test_a_table_is_counted_before_it_is_read(parts: Connection, asked: list[int
     parts.execute("DELETE FROM others WHERE id = 1")
     keys = merge.read_keys(parts, target, "id", ["code"])
     assert keys == {code: code for code in range(2, ROWS + 1)}
-    assert asked == []
 
 
 @pytest.mark.parametrize("mode", [Mode.OPTIMIZED, Mode.ULTRA], ids=str)
