@@ -48,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _fail(str(error), NOT_RESTORED, verbose=options.verbose)
     except BulkloadError as error:
         code = _fail(str(error), FAILED, verbose=options.verbose)
+    except SystemExit as leaving:
+        code = _fail(f"interrupted: a job's code called sys.exit({leaving.code!r})", FAILED, verbose=options.verbose)
     except Exception as error:  # noqa: BLE001 - the last line before the user, who gets a message either way
         text = (
             _exhausted(error) or f"internal error: {type(error).__name__}: {error} (-v shows where; please report it)"

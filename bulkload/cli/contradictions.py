@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -31,16 +32,24 @@ def refuse(options: Options) -> None:
 
 
 def _refuse_writing_over(paths: Sequence[str], written: dict[str, Path | None]) -> None:
-    read = [Path(Source.of(path).path) for path in paths]
-    for name, path in written.items():
-        for other in read if path is not None else ():
-            # What is not there, or may not be seen, is told when it is opened.
-            with suppress(OSError):
-                if path is not None and path.samefile(other):
-                    raise UsageError(f"--{name} would write over {path}, which is read; name another file")
-    files = [path.absolute() for path in written.values() if path is not None]
-    if len(files) > len({*files}):
+    files = {name: path for name, path in written.items() if path is not None}
+    for name, file in files.items():
+        if any(_is_one(file, path) for path in paths):
+            raise UsageError(f"--{name} would write over {file}, which is read; name another file")
+    if len(files) > 1 and _is_one(*files.values()):
         raise UsageError("--rejects and --report are two files")
+
+
+def _is_one(file: Path, other: str | Path) -> bool:
+    """Whether two paths lead to one file; what is not there, or may not be seen, is told when it is opened."""
+    if isinstance(other, str) and other == STANDARD_INPUT:
+        with suppress(OSError):
+            return os.path.samestat(file.stat(), os.fstat(0)) and file.is_file()
+        return False
+    path = other if isinstance(other, Path) else Path(Source.of(other).path)
+    with suppress(OSError):
+        return file.resolve() == path.resolve() or file.samefile(path)
+    return False
 
 
 def _refuse_of_a_load(options: Options) -> None:

@@ -35,7 +35,7 @@ def copy(options: Options) -> int:
             schema, table = catalog.parsed(opened, options.schema, options.table)
             target = catalog.describe_table(opened, table, schema)
         head = reader.read(_BLOCK)
-        columns = _fields(source, head) if options.columns is None else options.columns.split(",")
+        columns = _fields(source, head) if options.columns is None else next(csv.reader([options.columns]))
         missing = [name for name in columns if name not in target.columns]
         if missing:
             raise SchemaError(
@@ -43,9 +43,12 @@ def copy(options: Options) -> int:
                 "the first line of the file, or --columns, names those that it has"
             )
         blocks = chain([head], iter(partial(reader.read, _BLOCK), b""))
-        with refused("COMMIT"), transaction(opened):
+        # Its commit may be refused, too: by a deferred constraint.
+        with refused(f"{source.name}: COPY into {target}"), transaction(opened):
             count = copy_csv(opened, target, columns, blocks, header=options.columns is None, name=source.name)
-    output.tell(f"{source.name}: {count:,} rows into {target} in {time.perf_counter() - begin:.1f} s")
+    # All is in, and a reader who has gone changes nothing of that.
+    with output.to_whom_it_may_concern():
+        output.tell(f"{source.name}: {count:,} rows into {target} in {time.perf_counter() - begin:.1f} s")
     return 0
 
 

@@ -22,7 +22,7 @@ def named(text: str) -> Job[Any]:
         sys.path.insert(0, here)
     try:
         found: object = import_module(module)
-    except Exception as error:  # whatever the module raises
+    except (Exception, SystemExit) as error:  # whatever the module raises, or a script without a guard
         reason = one_line(f"{type(error).__name__}: {error}")
         raise UsageError(f"{text}: the module {module} cannot be imported: {reason}") from error
     for part in name.split("."):

@@ -156,11 +156,18 @@ def show_loads(lines: Sequence[LoadLine]) -> None:
     console().print(table)
 
 
+class _Console(Console):
+    """One that leaves it to others what becomes of a command whose reader has gone."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def console() -> Console:
     """Where tables are drawn: standard output."""
     # Names and definitions may look like markup: `[a-z]`.
     width = None if sys.stdout.isatty() else _PLAIN_WIDTH
-    return Console(width=width, markup=False, emoji=False)
+    return _Console(width=width, markup=False, emoji=False)
 
 
 def figures(first: str, *others: str) -> Table:

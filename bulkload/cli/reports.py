@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
+import os
+import stat
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -41,14 +44,20 @@ def show(report: Report, *, would: bool = False) -> None:
 
 def look(path: Path) -> None:
     """Raises SourceError where a report could not be written to this file; nothing of it is changed."""
-    there = path.exists()
+    # Nothing is opened: that would make a file, or be all that the reader of a pipe sees.
     try:
-        with path.open("ab"):
-            pass
-        if not there:
-            path.unlink()
+        target = path.resolve()
+        kind = target.stat().st_mode if target.exists() else target.parent.stat().st_mode
     except OSError as error:
-        raise SourceError(f"{path}: the report cannot be written: {error.strerror}") from error
+        raise _unwritten(path, error.strerror) from error
+    if stat.S_ISDIR(kind) == target.exists():
+        raise _unwritten(path, os.strerror(errno.EISDIR if target.exists() else errno.ENOTDIR))
+    if not os.access(target if target.exists() else target.parent, os.W_OK):
+        raise _unwritten(path, os.strerror(errno.EACCES))
+
+
+def _unwritten(path: Path, why: str | None) -> SourceError:
+    return SourceError(f"{path}: the report cannot be written: {why}")
 
 
 def write(path: Path, report: Report) -> None:

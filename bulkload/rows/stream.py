@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
@@ -15,7 +16,7 @@ from psycopg.pq import Format
 from bulkload import statements
 from bulkload.encoding.encode import Encoder
 from bulkload.encoding.fields import array_type
-from bulkload.errors import SchemaError
+from bulkload.errors import SchemaError, SourceError
 from bulkload.server import catalog
 from bulkload.server.catalog import Target
 from bulkload.server.connection import Connection, refused
@@ -27,6 +28,10 @@ _SQL = statements.load("load")
 # https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format": signature, flags, length of the extension.
 _HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
 _TRAILER = struct.pack("!h", -1)
+
+_KEEPS_END_MARKS = 180_000
+"""The first version of the server that takes a line `\\.` in CSV for a value."""
+_END_MARK = re.compile(rb"[\r\n]\\\.[\r\n]")
 
 # Rows of copy_rows that are encoded by one call, in blocks as the encoder packs them.
 _BLOCK_ROWS = 2000
@@ -176,11 +181,28 @@ def copy_csv(
         columns=sql.SQL(", ").join(map(sql.Identifier, columns)),
         header=sql.SQL("true" if header else "false"),
     )
+    if connection.info.server_version < _KEEPS_END_MARKS:
+        blocks = without_end_marks(blocks, name)
     with refused(f"{name}: COPY into {target}", target.name), connection.cursor() as cursor:
         with cursor.copy(statement) as copy:
             for block in blocks:
                 copy.write(block)
         return cursor.rowcount
+
+
+def without_end_marks(blocks: Iterable[bytes], name: str) -> Iterator[bytes]:
+    r"""The blocks. Raises SourceError at a line that is `\.`, which ends the data for servers before PostgreSQL 18.
+
+    They pass over what is behind it, without a word. (https://www.postgresql.org/docs/17/sql-copy.html, "CSV Format")
+    """
+    seen = b"\n"
+    for block in blocks:
+        seen = seen[-3:] + block
+        if _END_MARK.search(seen):
+            break
+        yield block
+    if _END_MARK.search(seen + b"\n"):
+        raise SourceError(f"{name}: a line that is \\. would end the data for this server; put it in quotes")
 
 
 def _blocks(encoder: Encoder, rows: Iterable[Sequence[object]]) -> Iterable[bytes]:

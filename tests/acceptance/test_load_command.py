@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,16 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.acceptance.test_commands import PATIENCE, PYTHON, Site, clean_environment, complaint, rows, snapshot
+from tests.acceptance.test_commands import (
+    PATIENCE,
+    PYTHON,
+    Site,
+    clean_environment,
+    command,
+    complaint,
+    rows,
+    snapshot,
+)
 
 SCHEMA = """
     CREATE TABLE tags (id serial PRIMARY KEY, name text NOT NULL UNIQUE);
@@ -139,6 +149,7 @@ def test_standard_input(site: Site, blog: str) -> None:
         (":JOB", "write MODULE:JOB, as in shop.orders:JOB"),
         ("blag:JOB", "the module blag cannot be imported: ModuleNotFoundError: No module named 'blag'"),
         ("broken:JOB", "the module broken cannot be imported: ZeroDivisionError: division by zero"),
+        ("leaving:JOB", "the module leaving cannot be imported: SystemExit: 0"),
         ("blog:JIB", "blog has no JIB"),
         ("blog:Jobs.PASTS", "blog has no Jobs.PASTS"),
         ("blog:POSTS", "a Entity, and no bulkload.Job"),
@@ -147,10 +158,37 @@ def test_standard_input(site: Site, blog: str) -> None:
 def test_what_is_no_job_is_told(site: Site, blog: str, job: str, words: str) -> None:
     """Before a server is asked for anything."""
     site.write("broken.py", "1 / 0")
+    site.write("leaving.py", "import sys; sys.exit(0)")
     done = site.run("load", job, "posts.json", "--dsn", "host=nowhere.invalid")
     assert done.code == 2
     assert words in complaint(done)
     del blog
+
+
+def test_a_mapping_that_leaves_is_a_failure(site: Site, blog: str) -> None:
+    """Whatever it says that it ends with."""
+    site.write("posts.py", MODULE.replace("    post = sink", "    raise SystemExit(0)\n    post = sink"))
+    done = site.run("load", "posts:JOB", "posts.json", "--dsn", blog, "--optimized")
+    assert done.code == 1
+    assert "a job's code called sys.exit(0)" in complaint(done)
+    assert rows(blog, "SELECT count(*) FROM posts") == [(0,)]
+
+
+@pytest.mark.parametrize("line", ["load blog:JOB posts.json --optimized", "copy tags tags.csv"])
+def test_a_reader_who_has_gone_changes_nothing(site: Site, blog: str, line: str) -> None:
+    """All is in by then, and the exit code says so."""
+    site.write("tags.csv", "name\na\n")
+    shell = f"{shlex.join(command(*line.split(), '--dsn', blog))} | sed 1q; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["/bin/bash", "-c", shell],
+        capture_output=True,
+        cwd=site.directory,
+        env=clean_environment(),
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (done.returncode, b"Traceback" in done.stderr) == (0, False), done.stderr
+    assert rows(blog, "SELECT count(*) > 0 FROM tags") == [(True,)]
 
 
 def test_a_table_that_is_not_there_is_told(site: Site, blog: str) -> None:

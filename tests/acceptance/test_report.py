@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 from pathlib import Path
 
-from tests.acceptance.test_commands import Site, complaint, counts, item, rows, snapshot
+from tests.acceptance.test_commands import PATIENCE, PYTHON, Site, complaint, counts, item, rows, snapshot
 
 
 def test_a_report_for_programs(site: Site, empty: str, tmp_path: Path) -> None:
@@ -69,6 +71,22 @@ def test_a_run_that_fails_reports_nothing(site: Site, empty: str, tmp_path: Path
     assert report.read_text() == "before"
 
 
+def test_a_report_goes_where_a_link_or_a_pipe_leads(site: Site, empty: str, tmp_path: Path) -> None:
+    """A link that leads nowhere yet is written through; of a pipe, the reader sees the report and its end."""
+    items = site.write("items.json", [item(1)])
+    line = ("import-items", "--dsn", empty, "--items-file", items, "--report")
+    link, pipe = tmp_path / "link.json", tmp_path / "pipe"
+    link.symlink_to(tmp_path / "target.json")
+    assert site.run(*line, link).code == 0
+    assert link.is_symlink()
+    assert json.loads((tmp_path / "target.json").read_text())["sources"][0]["read"] == 1
+    os.mkfifo(pipe)
+    with subprocess.Popen(["/bin/cat", str(pipe)], stdout=subprocess.PIPE) as reader:
+        assert site.run(*line, pipe).code == 0
+        out, _ = reader.communicate(timeout=PATIENCE)
+    assert b"<!DOCTYPE html>" in out
+
+
 def test_a_full_disk_loses_the_report_alone(site: Site, empty: str) -> None:
     """All is in by then, and the exit code says so."""
     items = site.write("items.json", [item(1)])
@@ -88,6 +106,20 @@ def test_nothing_that_is_read_is_written_over(site: Site, empty: str) -> None:
     done = site.run(*line, "--report", "same.json", "--rejects", "same.json")
     assert done.code == 2
     assert "--rejects and --report are two files" in done.err
+    (site.directory / "link.json").unlink(missing_ok=True)
+    (site.directory / "same.json").touch()
+    (site.directory / "link.json").hardlink_to(site.directory / "same.json")
+    for other in ("link.json", "./nowhere/../same.json", site.directory / "same.json"):
+        done = site.run(*line, "--report", other, "--rejects", "same.json")
+        assert done.code == 2, other
+        assert "--rejects and --report are two files" in done.err
+    with items.open("rb") as opened:
+        command = [PYTHON, "-m", "bulkload", "import-items", "--dsn", empty, "--items-file", "-", "--report", items]
+        piped = subprocess.run(
+            list(map(str, command)), stdin=opened, cwd=site.directory, capture_output=True, text=True, check=False
+        )
+    assert piped.returncode == 2
+    assert "--report would write over" in piped.stderr
     done = site.run(*line, "--report", "report.json", "--dry-run")
     assert done.code == 2
     assert "--dry-run loads nothing that could be in a --report" in done.err
