@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("bulkload")
 
-# Where the output is no terminal, rich would fold tables at 80 columns.
-_PLAIN_WIDTH = 120
+PLAIN_WIDTH = 120
+"""Where the output is no terminal, rich would fold tables at 80 columns."""
 
 
 class _JsonLines(logging.Formatter):
@@ -166,7 +166,7 @@ class _Console(Console):
 def console() -> Console:
     """Where tables are drawn: standard output."""
     # Names and definitions may look like markup: `[a-z]`.
-    width = None if sys.stdout.isatty() else _PLAIN_WIDTH
+    width = None if sys.stdout.isatty() else PLAIN_WIDTH
     return _Console(width=width, markup=False, emoji=False)
 
 

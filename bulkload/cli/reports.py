@@ -7,22 +7,20 @@ import io
 import json
 import logging
 import os
-import stat
 from collections.abc import Iterator
-from importlib import metadata
+from importlib.metadata import version
 from pathlib import Path
 
 import attrs
 from rich.console import Console
 from rich.table import Table
 
-from bulkload.cli.output import console, figures, tell
+from bulkload.cli.output import PLAIN_WIDTH, console, figures, tell
 from bulkload.errors import SourceError
 from bulkload.model.report import Report
 
 logger = logging.getLogger("bulkload")
 
-_WIDTH = 120
 _PAGE = """\
 <!DOCTYPE html>
 <meta charset="utf-8">
@@ -46,18 +44,20 @@ def look(path: Path) -> None:
     """Raises SourceError where a report could not be written to this file; nothing of it is changed."""
     # Nothing is opened: that would make a file, or be all that the reader of a pipe sees.
     try:
-        target = path.resolve()
-        kind = target.stat().st_mode if target.exists() else target.parent.stat().st_mode
+        obstacle = _obstacle(path.resolve())
     except OSError as error:
-        raise _unwritten(path, error.strerror) from error
-    if stat.S_ISDIR(kind) == target.exists():
-        raise _unwritten(path, os.strerror(errno.EISDIR if target.exists() else errno.ENOTDIR))
-    if not os.access(target if target.exists() else target.parent, os.W_OK):
-        raise _unwritten(path, os.strerror(errno.EACCES))
+        obstacle = error.errno or errno.EIO
+    if obstacle:
+        raise SourceError(f"{path}: the report cannot be written: {os.strerror(obstacle)}")
 
 
-def _unwritten(path: Path, why: str | None) -> SourceError:
-    return SourceError(f"{path}: the report cannot be written: {why}")
+def _obstacle(path: Path) -> int:
+    """What keeps one from writing a file, as in `errno`; 0 for nothing. Raises OSError, which is another one."""
+    if path.exists():
+        return errno.EISDIR if path.is_dir() else 0 if os.access(path, os.W_OK) else errno.EACCES
+    if not path.parent.exists():
+        return errno.ENOENT
+    return errno.ENOTDIR if not path.parent.is_dir() else 0 if os.access(path.parent, os.W_OK) else errno.EACCES
 
 
 def write(path: Path, report: Report) -> None:
@@ -72,12 +72,12 @@ def write(path: Path, report: Report) -> None:
 def _as_json(report: Report) -> str:
     found = attrs.asdict(report, filter=lambda attribute, _: not attribute.name.startswith("_"))
     found["sources"] = [{**attrs.asdict(source), "read": source.read} for source in report.sources]
-    every = {"bulkload": metadata.version("bulkload"), "rows": report.rows, "rejected": report.rejected, **found}
+    every = {"bulkload": version("bulkload"), "rows": report.rows, "rejected": report.rejected, **found}
     return json.dumps(every, indent=2)
 
 
 def _as_html(report: Report) -> str:
-    drawn = Console(record=True, width=_WIDTH, file=io.StringIO(), markup=False, emoji=False)
+    drawn = Console(record=True, width=PLAIN_WIDTH, file=io.StringIO(), markup=False, emoji=False)
     sources = ", ".join(source.name for source in report.sources)
     drawn.print(f"bulkload: {report.rows:,} rows of {sources} in {report.seconds:.2f} s")
     for table in _tables(report, would=False):

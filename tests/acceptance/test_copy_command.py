@@ -24,10 +24,9 @@ CONTENT = "SELECT id, name, born::text, tags::text, age FROM people ORDER BY id"
 
 
 @pytest.fixture
-def people(site: Site, empty: str) -> str:
+def people(empty: str) -> str:
     with psycopg.connect(empty, autocommit=True) as connection:
         connection.execute(SCHEMA)
-    del site
     return empty
 
 
@@ -96,6 +95,10 @@ def test_a_table_or_file_that_is_not_there_is_told(site: Site, people: str) -> N
     done = site.run("copy", "people", "nobody.csv", "--dsn", people)
     assert done.code == 1
     assert "nobody.csv: there is no such file" in complaint(done)
+    for columns in ("", "name,,age", 'name,"age'):
+        done = site.run("copy", "people", path, "--columns", columns, "--dsn", "host=nowhere.invalid")
+        assert done.code == 2
+        assert complaint(done).startswith("--columns")
     done = site.run("copy", "a.b.c", path, "--dsn", people)
     assert done.code == 1
     assert "a.b.c is not the name of a table" in complaint(done)

@@ -155,14 +155,14 @@ def test_standard_input(site: Site, blog: str) -> None:
         ("blog:POSTS", "a Entity, and no bulkload.Job"),
     ],
 )
-def test_what_is_no_job_is_told(site: Site, blog: str, job: str, words: str) -> None:
+@pytest.mark.usefixtures("blog")
+def test_what_is_no_job_is_told(site: Site, job: str, words: str) -> None:
     """Before a server is asked for anything."""
     site.write("broken.py", "1 / 0")
     site.write("leaving.py", "import sys; sys.exit(0)")
     done = site.run("load", job, "posts.json", "--dsn", "host=nowhere.invalid")
     assert done.code == 2
     assert words in complaint(done)
-    del blog
 
 
 def test_a_mapping_that_leaves_is_a_failure(site: Site, blog: str) -> None:

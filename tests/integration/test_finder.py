@@ -233,8 +233,8 @@ def test_what_was_asked_for_is_kept_for_one_chunk(parts: Connection, asked: list
     targets = catalog.describe(parts, [PARTS], "public")
     adapt(parts)
     finders = Finders(parts, targets, Report())
-    for codes in ([1, 2], [3, 4]):
-        finders.look_ahead([BY_CODE], lambda codes=codes: {BY_CODE: [(code,) for code in codes]})  # type: ignore[misc]
+    finders.look_ahead([BY_CODE], lambda: {BY_CODE: [(1,), (2,)]})
+    finders.look_ahead([BY_CODE], lambda: {BY_CODE: [(3,), (4,)]})
     assert [finders.find_id(BY_CODE, (code,)) for code in (3, 4, 1)] == [3, 4, 1]
     assert asked == [2, 2, 1]
 
